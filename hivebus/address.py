@@ -1,0 +1,41 @@
+"""What stands in ``to_agent``: one agent, a pool, everyone, or a list of agents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hivebus import limits
+
+EVERYONE = ("*", "broadcast")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A parsed address.
+
+    Attributes:
+        kind: ``agent`` (one inbox), ``pool``, ``everyone``, or ``list``.
+        names: the agent names, the pool's name without ``@``, or nothing for everyone.
+    """
+
+    kind: Literal["agent", "pool", "everyone", "list"]
+    names: tuple[str, ...]
+
+
+def parse_address(to_agent: str | tuple[str, ...]) -> Address:
+    """Return the parsed address, or raise :class:`~hivebus.errors.InvalidMessage`."""
+    checked = limits.check_address(to_agent)
+    if isinstance(checked, tuple):
+        return Address("list", tuple(dict.fromkeys(checked)))
+    if checked in EVERYONE:
+        return Address("everyone", ())
+    if checked.startswith("@"):
+        return Address("pool", (checked[1:],))
+    return Address("agent", (checked,))
+
+
+def routing_key(to_agent: str | tuple[str, ...], message_type: str) -> str:
+    """Return ``agent.<to_agent>.<message_type>``; the names of a list are joined by commas."""
+    to = to_agent if isinstance(to_agent, str) else ",".join(to_agent)
+    return f"agent.{to}.{message_type}"

@@ -1,0 +1,117 @@
+"""Every way hivebus can fail, as one tree.
+
+HivebusError
+├── InvalidMessage          the message breaks a limit; nothing was written
+├── Refused                 the server said no; nothing was written
+│   ├── QueueFull           the inbox is at its limit
+│   ├── BrokerFull          the server is out of memory or disk
+│   ├── NotPermitted        credentials or access rules forbid it
+│   ├── NotFound            there is no such message, agent or queue
+│   └── Conflict            somebody else wrote first
+├── Unknown                 timeout or lost connection: safe to send again with the same message_id
+├── Unavailable             nothing answered at that address
+├── DurabilityUnavailable   the server does not give the level that was asked for
+├── Unsupported             the transport lacks the capability that was asked for
+└── ConfigError             a setting is wrong
+
+Reject                      not a failure: a handler raises it to dead-letter its message now
+"""
+
+from __future__ import annotations
+
+
+class HivebusError(Exception):
+    """Base of all errors: what happened, the likely cause, the next step."""
+
+    def __init__(self, what: str, *, cause: str | None = None, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.cause = cause
+        self.hint = hint
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.cause:
+            parts.append(f"({self.cause})")
+        if self.hint:
+            parts.append(f"-> {self.hint}")
+        return " ".join(parts)
+
+
+class InvalidMessage(HivebusError):
+    """A message breaks a limit. It was not sent, or it was found broken in an inbox.
+
+    Attributes:
+        field: the offending field, as a path such as ``body.content``.
+        value: what was found there, shortened.
+        rule: what the field must be.
+        why: one word for dead letters, which read ``invalid:<why>``.
+    """
+
+    def __init__(self, *, field: str, value: object, rule: str, why: str | None = None) -> None:
+        self.field = field
+        self.value = shorten(value)
+        self.rule = rule
+        self.why = why or field
+        super().__init__(
+            f"invalid message: {field} = {self.value}: {rule}",
+            hint=f"change {field} and send again; nothing was written",
+        )
+
+
+class Refused(HivebusError):
+    """The server refused; nothing was written."""
+
+
+class QueueFull(Refused):
+    """The inbox holds as many messages or bytes as it may; none was trimmed to make room."""
+
+
+class BrokerFull(Refused):
+    """The server has no memory or disk left for new messages; consumers can still drain it."""
+
+
+class NotPermitted(Refused):
+    """Wrong credentials, or an access rule forbids the operation."""
+
+
+class NotFound(Refused):
+    """No such message, agent or queue."""
+
+
+class Conflict(Refused):
+    """Somebody else wrote the entry first: read it again, decide again."""
+
+
+class Unknown(HivebusError):
+    """The outcome is unknown. Sending again with the same ``message_id`` is safe."""
+
+
+class Unavailable(HivebusError):
+    """No server answered."""
+
+
+class DurabilityUnavailable(HivebusError):
+    """The server does not give the durability level that was asked for."""
+
+
+class Unsupported(HivebusError):
+    """The transport lacks a capability that the call needs; it is named in the text."""
+
+
+class ConfigError(HivebusError):
+    """A setting or URL is wrong."""
+
+
+class Reject(Exception):  # noqa: N818 - control flow that a handler raises, not a failure
+    """Raised by a handler: dead-letter this message now, with this reason."""
+
+    def __init__(self, reason: str = "rejected") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def shorten(value: object, *, limit: int = 60) -> str:
+    """Return *value* as it may stand in an error or a log line: escaped and short."""
+    text = ascii(value) if isinstance(value, (bytes, bytearray)) else repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

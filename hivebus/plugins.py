@@ -1,0 +1,154 @@
+"""Finds plugins and asks them; the only file that talks to pluggy.
+
+Every bus has a manager of its own. Built-ins are found like everybody else's plugins, through the
+entry-point group ``hivebus``; a broken one is reported by name and the others go on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import Any
+
+import pluggy
+
+from hivebus import hookspecs, plugin_index
+from hivebus.codec import Codec, JsonCodec
+from hivebus.errors import ConfigError
+from hivebus.middleware import HandleMiddleware, SendMiddleware
+from hivebus.plugin_index import Command, Found, Index
+from hivebus.transport import Endpoint, Publisher, Scheme
+
+GROUP = "hivebus"
+_log = logging.getLogger(__name__)
+
+
+class Plugins:
+    """The plugins of one bus.
+
+    Args:
+        extra: plugin objects to register besides the installed ones; they win.
+        installed: whether to load what is installed, through the cached index.
+    """
+
+    def __init__(self, extra: Sequence[object] = (), *, installed: bool = True) -> None:
+        self._manager = pluggy.PluginManager(GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self.found: list[Found] = []
+        if installed:
+            for each in plugin_index.read(rebuild=build_index).plugins:
+                self.found.append(self._load(each))
+        for plugin in extra:
+            self._register(plugin)
+        self.schemes = self._schemes()
+
+    def transport(self, endpoint: Endpoint) -> Publisher:
+        """Return the transport for the scheme of the URL, not yet connected."""
+        name = endpoint.url.partition("://")[0]
+        scheme = self.schemes.get(name)
+        if scheme is None:
+            raise unknown_scheme(endpoint.url, sorted(self.schemes))
+        factory = plugin_index.load(scheme.transport)
+        made: Publisher = factory(endpoint)
+        return made
+
+    def codec(self, *, limit: int) -> Codec:
+        """Return the codec with every registered one around the canonical JSON."""
+        wraps: list[Callable[[Codec], Codec]] = []
+        self._manager.hook.register_codecs(register=wraps.append)
+        codec: Codec = JsonCodec(limit=limit)
+        for wrap in wraps:
+            codec = wrap(codec)
+        return codec
+
+    def middleware(self) -> tuple[list[SendMiddleware], list[HandleMiddleware]]:
+        """Return the layers around sending and around handling, outermost first."""
+        sends: list[SendMiddleware] = []
+        handles: list[HandleMiddleware] = []
+
+        def register(*, send: SendMiddleware | None = None, handle: HandleMiddleware | None = None) -> None:
+            sends.extend([send] if send else [])
+            handles.extend([handle] if handle else [])
+
+        self._manager.hook.register_middleware(register=register)
+        return sends, handles
+
+    def commands(self) -> list[Command]:
+        """Return the commands that plugins add."""
+        commands: list[Command] = []
+
+        def register(name: str, target: str, *, summary: str) -> None:
+            commands.append(Command(name=name, target=target, summary=summary))
+
+        self._manager.hook.register_commands(register=register)
+        return commands
+
+    def observes(self, hook: str) -> bool:
+        """Tell whether anybody implements the observer *hook*, so that nobody gathers facts for nobody."""
+        return bool(getattr(self._manager.hook, hook).get_hookimpls())
+
+    def observe(self, hook: str, facts: Sequence[Any]) -> None:
+        """Tell every observer; one that raises is logged, and the others are told all the same."""
+        for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
+            try:
+                # pluggy's own call stops at the first exception, so each is called by itself.
+                implementation.function(*([facts] if implementation.argnames else []))
+            except Exception:  # an observer is a guest: it must not harm delivery
+                _log.exception("an observer raised", extra={"plugin": implementation.plugin_name, "hook": hook})
+
+    def choose_legs(self, message: Any, legs: Sequence[str]) -> Sequence[str] | None:
+        """Return the legs that a plugin chose for the message, or None when none cared."""
+        chosen: Sequence[str] | None = self._manager.hook.choose_legs(message=message, legs=legs)
+        return chosen
+
+    def _load(self, found: Found) -> Found:
+        try:
+            self._register(importlib.import_module(found.module), name=found.name)
+        except Exception as error:  # a broken plugin must not take the others with it
+            _log.warning("a plugin could not be loaded", extra={"plugin": found.name, "error": str(error)})
+            return found.broken(error)
+        return found
+
+    def _register(self, plugin: object, *, name: str | None = None) -> None:
+        self._manager.register(plugin, name=name)
+        try:
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            self._manager.unregister(plugin)
+            raise ConfigError(
+                f"plugin {name or plugin!r} implements an unknown hook: {error}",
+                hint="hivebus.hookspecs lists every hook",
+            ) from error
+
+    def _schemes(self) -> dict[str, Scheme]:
+        schemes: dict[str, Scheme] = {}
+        # pluggy calls the last registered first, so the first to name a scheme wins.
+        self._manager.hook.register_transports(register=lambda scheme: schemes.setdefault(scheme.name, scheme))
+        return schemes
+
+
+def build_index() -> Index:
+    """Scan the entry points and ask each plugin once; what `hivebus.plugin_index` keeps in a file."""
+    found = [
+        Found(name=entry.name, module=entry.value, version=entry.dist.version if entry.dist else "", error=None)
+        for entry in metadata.entry_points(group=GROUP)
+    ]
+    plugins = Plugins(installed=False)
+    checked = [plugins._load(each) for each in sorted(set(found), key=lambda each: each.name)]
+    return Index(
+        plugins=checked,
+        schemes=[scheme for scheme in plugins._schemes().values() if isinstance(scheme.transport, str)],
+        commands=plugins.commands(),
+    )
+
+
+def unknown_scheme(url: str, installed: Sequence[str]) -> ConfigError:
+    """Return the error for a URL that no plugin serves."""
+    name = url.partition("://")[0]
+    return ConfigError(
+        f"no transport called {name!r}; installed: {', '.join(installed)}",
+        cause="the URL is misspelt, or its plugin is not installed in this environment",
+        hint="hivebus transports",
+    )

@@ -1,0 +1,492 @@
+"""The transport author's page: what moves messages, and what it must promise.
+
+Batches below, singles above: the bus gathers single sends and settlements, a transport moves
+batches. Implement the smallest class that is true:
+
+* `Publisher`: can hand a message over (a terminal, a webhook).
+* `Listener`: a publisher that can also be listened to, fire-and-forget.
+* `Transport`: a publisher whose inboxes can be opened, read and settled.
+
+What else it can do is a base class to add: `Inspectable`, `Replayable`, `DeadLetters`,
+`Schedules`, `Directory`. How well it does it is a value in its `Capabilities`. An option
+that a transport cannot honour is an `Unsupported` error, never silently dropped.
+
+All times are relative and in seconds: clocks differ, and only the server's counts.
+Errors of the backend never leave the transport: translate them into `hivebus.errors`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple
+
+from hivebus.errors import HivebusError
+
+Support = Literal["native", "emulated", "absent"]
+Evidence = Literal["accepted", "visible", "taken", "presented", "acked"]
+State = Literal[
+    "scheduled",
+    "queued",
+    "delivered",
+    "retrying",
+    "acknowledged",
+    "dead_lettered",
+    "expired",
+    "cancelled",
+    "unknown",
+]
+
+LADDERS: Mapping[str, Sequence[str]] = {
+    "evidence": ("accepted", "visible", "taken", "presented", "acked"),
+    "durability": ("none", "memory", "fsync", "replicated"),
+    "order": ("none", "per_sender", "per_inbox"),
+    "attempts": ("approximate", "exact"),
+}
+"""Capabilities whose values are words, weakest first."""
+
+
+# --- What a transport can do -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One capability: who provides it and how much of it there is."""
+
+    support: Support = "absent"
+    value: Any = None
+
+    def __bool__(self) -> bool:
+        return self.support != "absent"
+
+
+ABSENT = Feature()
+
+
+def native(value: Any = True) -> Feature:
+    """Return a feature that the backend itself provides."""
+    return Feature("native", value)
+
+
+def emulated(value: Any = True) -> Feature:
+    """Return a feature that the transport builds on top of its backend."""
+    return Feature("emulated", value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What the *connected* server can do, as values; the default of everything is absent.
+
+    Attributes:
+        evidence: the strongest thing a receipt can prove, from accepted to acked.
+        durability: none, memory, fsync or replicated.
+        redelivery: an unsettled message comes back when its consumer is gone.
+        fencing: a consumer that lost its lease can no longer settle.
+        priority: how many levels are handed out strictly from the top.
+        priority_survives_retry: a retried message keeps its level.
+        delay: the longest delay in seconds.
+        ttl: expired messages are never handed out.
+        order: none, per_sender (and level) or per_inbox, on first deliveries.
+        dedup: seconds for which a settled ``message_id`` is still recognised.
+        attempts: approximate or exact counts of attempts, failures and crashes.
+        atomic_reply: a reply and the ack that carries it happen together or not at all.
+        inspect: counts and the state of single messages can be asked for.
+        dead_letters: dead letters can be listed, requeued and purged.
+        replay: seconds of history that can be read again.
+        retention_guard: what is unread or unsettled is never trimmed.
+        directory: shared facts with compare-and-set.
+        max_body: the largest encoded message in bytes.
+        max_batch: how many items one call may carry.
+    """
+
+    evidence: Feature = native("accepted")
+    durability: Feature = ABSENT
+    redelivery: Feature = ABSENT
+    fencing: Feature = ABSENT
+    priority: Feature = ABSENT
+    priority_survives_retry: Feature = ABSENT
+    delay: Feature = ABSENT
+    ttl: Feature = ABSENT
+    order: Feature = ABSENT
+    dedup: Feature = ABSENT
+    attempts: Feature = ABSENT
+    atomic_reply: Feature = ABSENT
+    inspect: Feature = ABSENT
+    dead_letters: Feature = ABSENT
+    replay: Feature = ABSENT
+    retention_guard: Feature = ABSENT
+    directory: Feature = ABSENT
+    max_body: Feature = ABSENT
+    max_batch: Feature = native(500)
+
+    def items(self) -> Sequence[tuple[str, Feature]]:
+        """Return name and feature of each capability, in the order of this page."""
+        return [(each.name, getattr(self, each.name)) for each in fields(self)]
+
+
+# --- What travels -----------------------------------------------------------------------------
+# Named tuples, because one of each is made per message; a frozen dataclass costs three times as much.
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """A queue that readers of one *group* share: an agent's or a pool's."""
+
+    name: str
+    group: str = "main"
+
+
+class Outgoing(NamedTuple):
+    """One encoded message and where it goes.
+
+    Attributes:
+        inbox: the name of the inbox, a routing fact (``to_agent`` may be a list).
+        message_id: the key for deduplication and status.
+        routing_key: ``agent.<to_agent>.<message_type>``.
+        priority: 1 (low) to 5 (emergency).
+        delay: seconds before it is queued; 0 is now.
+        ttl: seconds from acceptance until it expires; None is never.
+        data: the encoded message; a transport never looks inside.
+    """
+
+    inbox: str
+    message_id: str
+    routing_key: str
+    priority: int
+    delay: float
+    ttl: float | None
+    data: bytes
+
+
+class Published(NamedTuple):
+    """What a transport can prove about one item.
+
+    Attributes:
+        state: ``stored``; ``duplicate`` when the id was known already, so nothing was added; or
+            ``scheduled`` when it waits for its delay.
+        evidence: what is proven at this moment.
+        idle: seconds since somebody last read the inbox; None when nobody ever did or it is not known.
+        readers: how many consumers hold a lease on the inbox; None when it is not known.
+    """
+
+    state: Literal["stored", "duplicate", "scheduled"]
+    evidence: Evidence = "accepted"
+    idle: float | None = None
+    readers: int | None = None
+
+
+class Delivery(NamedTuple):
+    """One handing-over of a message to one consumer.
+
+    Attributes:
+        token: what settles it; opaque, and stale as soon as the lease is lost.
+        data: the encoded message as it was published.
+        attempt: 1 for the first handing-over.
+        failures: how often a handler failed with it.
+        crashes: how often a consumer died while it ran alone.
+        alone: its last consumer died with it: nothing else may run in this process meanwhile.
+    """
+
+    token: str
+    data: bytes
+    attempt: int = 1
+    failures: int = 0
+    crashes: int = 0
+    alone: bool = False
+
+
+class Ack(NamedTuple):
+    """Handled: never hand it out again. *reply* is published together with the ack."""
+
+    token: str
+    result: bytes | None = None
+    reply: Outgoing | None = None
+
+
+class Retry(NamedTuple):
+    """Hand it out again after *delay* seconds at its level; *counts* as a failure or not."""
+
+    token: str
+    delay: float
+    counts: bool = True
+
+
+class DeadLetter(NamedTuple):
+    """Move it to the dead letters with this reason."""
+
+    token: str
+    reason: str
+
+
+class Extend(NamedTuple):
+    """Still working: renew the lease."""
+
+    token: str
+
+
+class Start(NamedTuple):
+    """Its handler is about to run: if the consumer dies now, this message is suspect."""
+
+    token: str
+
+
+Settlement = Ack | Retry | DeadLetter | Extend | Start
+Settled = Literal["done", "stale", "gone"]
+"""done: it happened. stale: the lease was lost, somebody else decides. gone: it was settled before."""
+
+
+# --- What a transport implements ---------------------------------------------------------------
+
+
+class Publisher(ABC):
+    """Hands batches over. All that a terminal or a webhook can be."""
+
+    @abstractmethod
+    async def connect(self) -> Capabilities:
+        """Connect and return what this server can do, or raise `Unavailable`. Called once, must not hang."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release everything. May be called twice, and without a successful `connect`."""
+
+    @abstractmethod
+    async def publish(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
+        """Hand a batch over and return one result per item, in order.
+
+        An item fails alone: return its error, `Refused` when nothing was written and `Unknown` when
+        that cannot be known. Do not retry an item yourself: the bus does, with the same ids.
+        Batches of different lanes may be in flight at once.
+        """
+
+    def lane(self, item: Outgoing) -> Hashable:
+        """Return what *item* must queue behind: one batch per lane is in flight at a time."""
+        return None
+
+
+class Listener(Publisher):
+    """Fire-and-forget reception: what nobody hears is gone, and there is nothing to settle."""
+
+    @abstractmethod
+    async def listen(self, patterns: Sequence[str], *, limit: int, wait: float) -> Sequence[bytes]:
+        """Return up to *limit* messages whose routing key matches, waiting up to *wait* seconds for the first."""
+
+
+class Reader(ABC):
+    """One consumer of one inbox. `receive` is called by one task, `settle` by another."""
+
+    @abstractmethod
+    async def receive(self, *, limit: int, start: int, wait: float) -> Sequence[Delivery]:
+        """Return up to *limit* deliveries, highest level first, waiting up to *wait* seconds for the first.
+
+        The first *start* of them are marked started, as by `Start`. Every call renews the lease on
+        all that this consumer holds. A suspect message comes first and alone: one delivery with
+        ``alone`` set, only to a reader with nothing started, so a call may return nothing while
+        messages wait. Raises `Unavailable` when the server does not answer; nothing is lost then.
+        """
+
+    @abstractmethod
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Settled]:
+        """Carry out a batch and return one result per item, in order.
+
+        Each is decided by the server against the present owner of the token. Settling twice is
+        harmless: the second is ``gone`` or ``stale``. Raises `Unavailable` or `Unknown` when the
+        outcome is not known; the bus then settles the same batch again.
+        """
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Make a waiting `receive` return soon, with what there is."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Hand back at once what was not started; leave what was started to its lease. Idempotent."""
+
+
+class Transport(Publisher):
+    """Inboxes that can be read: durable or not, as its capabilities say."""
+
+    @abstractmethod
+    async def open(self, inbox: Inbox, *, consumer: str, lease: float) -> Reader:
+        """Open an inbox for one consumer; an inbox that does not exist yet is created.
+
+        Args:
+            inbox: what to read. Messages sent before the first `open` are handed out too.
+            consumer: a name that no other live process uses.
+            lease: seconds without a sign of life after which the consumer counts as dead.
+        """
+
+
+# --- What it may offer besides -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """An inbox at one moment, counted by the server.
+
+    Attributes:
+        waiting: queued and not handed out; in_flight: handed out and not settled; retrying: waiting
+            for another attempt; scheduled: waiting for its delay; dead: in the dead letters.
+        oldest_waiting_seconds: age of the oldest waiting message; None when none waits.
+        consumers: how many hold a lease.
+    """
+
+    waiting: int = 0
+    in_flight: int = 0
+    retrying: int = 0
+    scheduled: int = 0
+    dead: int = 0
+    oldest_waiting_seconds: float | None = None
+    consumers: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """Where a message is, derived from the queue itself.
+
+    Attributes:
+        attempts: how often it was handed over so far.
+        consumer: who holds it; reason: why it is a dead letter.
+        token: settles it on behalf of *consumer*; only while it is delivered.
+        lease_seconds: until the lease of *consumer* ends.
+        due_seconds: until its delay or retry ends.
+        at: server time of acceptance, in seconds since the epoch.
+        priority: its level; data: its encoded form, where it is still stored.
+    """
+
+    message_id: str
+    inbox: str
+    state: State
+    attempts: int = 0
+    consumer: str | None = None
+    reason: str | None = None
+    token: str | None = None
+    lease_seconds: float | None = None
+    due_seconds: float | None = None
+    at: float | None = None
+    priority: int | None = None
+    data: bytes | None = None
+
+
+class Inspectable(ABC):
+    """Answers questions without taking anything."""
+
+    @abstractmethod
+    async def inboxes(self) -> Sequence[str]:
+        """Return the names of all inboxes that exist, sorted."""
+
+    @abstractmethod
+    async def counts(self, inboxes: Sequence[str]) -> Sequence[Counts]:
+        """Return one count per inbox, in order; an unknown inbox counts zero."""
+
+    @abstractmethod
+    async def locate(self, ids: Sequence[str], inboxes: Sequence[str]) -> Sequence[Located]:
+        """Return every place among *inboxes* where one of *ids* is known; nothing for an unknown id."""
+
+    @abstractmethod
+    async def peek(self, inbox: str, *, limit: int) -> Sequence[Located]:
+        """Return up to *limit* messages that wait or are handed out, in the order of hand-out."""
+
+
+class Replayable(ABC):
+    """Keeps history."""
+
+    @abstractmethod
+    def history(self, inbox: str, *, since: float, limit: int) -> AsyncIterator[Located]:
+        """Yield up to *limit* messages accepted within the last *since* seconds, oldest first."""
+
+
+class DeadLetters(ABC):
+    """Keeps what was given up."""
+
+    @abstractmethod
+    async def dead(self, inbox: str, *, limit: int) -> Sequence[Located]:
+        """Return dead letters, newest first, with reason, attempts and data."""
+
+    @abstractmethod
+    async def requeue(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
+        """Queue dead letters again under their ids, attempts reset; False for what is not there."""
+
+    @abstractmethod
+    async def purge(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
+        """Delete dead letters for good; False for what is not there."""
+
+
+class Schedules(ABC):
+    """Can take back what has not been handed out."""
+
+    @abstractmethod
+    async def cancel(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
+        """Cancel scheduled or queued messages; False for what was handed out already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A shared fact and its version."""
+
+    value: Mapping[str, Any]
+    version: int
+
+
+class Directory(ABC):
+    """Shared facts (agents, pools, topics, stages, attestation) with compare-and-set."""
+
+    @abstractmethod
+    async def read(self, kind: str) -> Mapping[str, Entry]:
+        """Return all live entries of a kind by name."""
+
+    @abstractmethod
+    async def write(
+        self, kind: str, name: str, value: Mapping[str, Any] | None, *, expect: int | None = None, ttl: float | None = None
+    ) -> int:
+        """Write one entry and return its new version; None as value deletes it.
+
+        Args:
+            expect: the version that must be there now, 0 for no entry, None for any;
+                raises `hivebus.errors.Conflict` otherwise, and nothing is written.
+            ttl: seconds after which the entry is gone.
+        """
+
+
+class OneShot(ABC):
+    """Sends from a process that lives for one message: blocking, no event loop, few imports."""
+
+    @abstractmethod
+    def publish_once(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
+        """Connect, hand the batch over, disconnect; raise `Unavailable` or `Unknown`."""
+
+
+# --- How it is found ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where a transport shall connect.
+
+    Attributes:
+        url: as the user wrote it; options are in its query.
+        namespace: separates buses that share a server.
+        limit: the largest encoded message in bytes.
+    """
+
+    url: str
+    namespace: str = "hb"
+    limit: int = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheme:
+    """What a plugin registers: URLs of *name* are served by *transport*.
+
+    Attributes:
+        name: the URL scheme, such as ``redis+streams``.
+        transport: ``module:attribute`` of a callable that takes an `Endpoint` and returns a
+            `Publisher`, or the callable itself; a path is imported at first use only.
+        one_shot: likewise for a callable that returns a `OneShot`; optional.
+        summary: one line for ``hivebus transports``.
+    """
+
+    name: str
+    transport: str | Callable[[Endpoint], Publisher]
+    one_shot: str | Callable[[Endpoint], OneShot] | None = None
+    summary: str = ""
