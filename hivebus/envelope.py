@@ -19,7 +19,7 @@ DEFAULT_PRIORITY = "medium"
 DEFAULT_MAX_RETRIES = 3
 DEFAULT_RETRY_DELAY = 30
 
-_NOTHING: Mapping[str, Any] = {}
+NOTHING: Mapping[str, Any] = {}
 _encode_json = JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -56,8 +56,8 @@ def compose(
     message_type: str = DEFAULT_TYPE,
     priority: str | int = DEFAULT_PRIORITY,
     ttl: float | None = None,
-    context: Mapping[str, Any] = _NOTHING,
-    metadata: Mapping[str, Any] = _NOTHING,
+    context: Mapping[str, Any] = NOTHING,
+    metadata: Mapping[str, Any] = NOTHING,
     require_ack: bool = True,
     max_retries: int = DEFAULT_MAX_RETRIES,
     retry_delay: float = DEFAULT_RETRY_DELAY,

@@ -39,7 +39,6 @@ class SettledFact(NamedTuple):
     verb: str
     outcome: Settled
     reason: str | None
-    seconds: float
 
 
 class Evidenced(NamedTuple):

@@ -12,10 +12,11 @@ import os
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from zlib import crc32
 
 from hivebus.transport import Scheme
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Found(NamedTuple):
@@ -40,11 +41,15 @@ class Command(NamedTuple):
 
 
 class Index(NamedTuple):
-    """What is installed: plugins, the URL schemes they serve and the commands they add."""
+    """What is installed: plugins, the URL schemes they serve and the commands they add.
+
+    *alters_messages* tells that a codec or middleware wants to see every message on its way out.
+    """
 
     plugins: list[Found]
     schemes: list[Scheme]
     commands: list[Command]
+    alters_messages: bool
 
     def scheme(self, url: str) -> Scheme | None:
         """Return who serves *url*, or None."""
@@ -77,14 +82,7 @@ def load(target: str | Callable[..., Any]) -> Any:
 
 def _path() -> str:
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "hivebus", f"plugins-{abs(hash_text(sys.prefix + sys.version)):x}.json")
-
-
-def hash_text(text: str) -> int:
-    """Return a number that is the same for *text* in every process, which `hash` is not."""
-    import zlib
-
-    return zlib.crc32(text.encode())
+    return os.path.join(base, "hivebus", f"plugins-{crc32(repr(sys.path[1:]).encode()):x}.json")
 
 
 def _fingerprint() -> list[list[Any]]:
@@ -107,6 +105,7 @@ def _read_file(path: str, fingerprint: list[list[Any]]) -> Index | None:
             plugins=[Found(**each) for each in kept["plugins"]],
             schemes=[Scheme(**each) for each in kept["schemes"]],
             commands=[Command(**each) for each in kept["commands"]],
+            alters_messages=kept["alters_messages"],
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -120,6 +119,7 @@ def _write_file(path: str, fingerprint: list[list[Any]], index: Index) -> None:
             "plugins": [each._asdict() for each in index.plugins],
             "schemes": [{name: getattr(each, name) for name in scheme_fields} for each in index.schemes],
             "commands": [each._asdict() for each in index.commands],
+            "alters_messages": index.alters_messages,
         }
     )
     try:

@@ -85,6 +85,11 @@ class Plugins:
         self._manager.hook.register_commands(register=register)
         return commands
 
+    def alters_messages(self) -> bool:
+        """Tell whether a codec or middleware wants to see messages on their way out."""
+        hook = self._manager.hook
+        return bool(hook.register_codecs.get_hookimpls() or hook.register_middleware.get_hookimpls())
+
     def observes(self, hook: str) -> bool:
         """Tell whether anybody implements the observer *hook*, so that nobody gathers facts for nobody."""
         return bool(getattr(self._manager.hook, hook).get_hookimpls())
@@ -141,6 +146,7 @@ def build_index() -> Index:
         plugins=checked,
         schemes=[scheme for scheme in plugins._schemes().values() if isinstance(scheme.transport, str)],
         commands=plugins.commands(),
+        alters_messages=plugins.alters_messages(),
     )
 
 

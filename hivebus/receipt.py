@@ -27,8 +27,9 @@ class Receipt:
         notes: what the sender may want to know, such as that nobody has read the inbox for an hour.
     """
 
-    __slots__ = ("_envelope", "_message", "durability", "evidence", "legs", "message_id", "notes", "state")
+    __slots__ = ("_sent", "durability", "evidence", "legs", "message_id", "notes", "state")
 
+    _sent: Envelope | Message
     message_id: str
     state: Literal["stored", "duplicate", "scheduled"]
     evidence: Evidence
@@ -38,33 +39,32 @@ class Receipt:
 
     def __init__(
         self,
-        envelope: Envelope,
+        sent: Envelope | Message,
         published: Published,
         *,
         leg: str,
         durability: str | None = None,
-        message: Message | None = None,
     ) -> None:
         put = object.__setattr__
-        put(self, "_envelope", envelope)
-        put(self, "_message", message)
-        put(self, "message_id", envelope.message_id)
+        put(self, "_sent", sent)
+        put(self, "message_id", sent.message_id)
         put(self, "state", published.state)
         put(self, "evidence", published.evidence)
         put(self, "durability", durability)
         put(self, "legs", {leg: published.evidence})
-        put(self, "notes", _notes(envelope, published) if published.readers == 0 else ())
+        put(self, "notes", _notes(sent.to_agent, published) if published.readers == 0 else ())
 
     @property
     def message(self) -> Message:
         """The message as it was sent."""
-        if self._message is None:
+        sent: Envelope | Message = self._sent
+        if isinstance(sent, Envelope):
             # Built on demand: most senders never look, and a model costs more than the send.
             from hivebus.message import message_of
 
-            object.__setattr__(self, "_message", message_of(self._envelope))
-        message: Message = self._message
-        return message
+            sent = message_of(sent)
+            object.__setattr__(self, "_sent", sent)
+        return sent
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a receipt is frozen: {name} cannot be set")
@@ -73,8 +73,8 @@ class Receipt:
         return f"Receipt({self.message_id!r}, state={self.state!r}, evidence={self.evidence!r})"
 
 
-def _notes(envelope: Envelope, published: Published) -> tuple[str, ...]:
-    to = envelope.to_agent if isinstance(envelope.to_agent, str) else ", ".join(envelope.to_agent)
+def _notes(to_agent: str | tuple[str, ...], published: Published) -> tuple[str, ...]:
+    to = to_agent if isinstance(to_agent, str) else ", ".join(to_agent)
     if published.idle is None:
         return (f"{to} has never read its inbox; the message waits there",)
     if published.idle >= STALE_AFTER:

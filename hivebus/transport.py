@@ -449,7 +449,13 @@ class Directory(ABC):
 
 
 class OneShot(ABC):
-    """Sends from a process that lives for one message: blocking, no event loop, few imports."""
+    """Sends from a process that lives for one message: blocking, no event loop, few imports.
+
+    Attributes:
+        durability: what the server gives, when that is known without asking it.
+    """
+
+    durability: str | None = None
 
     @abstractmethod
     def publish_once(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
@@ -467,11 +473,15 @@ class Endpoint:
         url: as the user wrote it; options are in its query.
         namespace: separates buses that share a server.
         limit: the largest encoded message in bytes.
+        max_messages: how many unsettled messages an inbox may hold.
+        max_bytes: how many bytes they may have.
     """
 
     url: str
     namespace: str = "hb"
     limit: int = 256 * 1024
+    max_messages: int = 1_000_000
+    max_bytes: int = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -482,11 +492,12 @@ class Scheme:
         name: the URL scheme, such as ``redis+streams``.
         transport: ``module:attribute`` of a callable that takes an `Endpoint` and returns a
             `Publisher`, or the callable itself; a path is imported at first use only.
-        one_shot: likewise for a callable that returns a `OneShot`; optional.
+        one_shot: likewise for a callable that returns a `OneShot`, or None for a URL that it cannot
+            serve; optional.
         summary: one line for ``hivebus transports``.
     """
 
     name: str
     transport: str | Callable[[Endpoint], Publisher]
-    one_shot: str | Callable[[Endpoint], OneShot] | None = None
+    one_shot: str | Callable[[Endpoint], OneShot | None] | None = None
     summary: str = ""

@@ -1,0 +1,303 @@
+"""Receive, decode, handle, settle: the only place that settles what handlers were given.
+
+The server is told that messages started in the same call that hands them over, so no handler ever
+runs behind its back. How far ahead of the handlers that happens follows their pace: with slow handlers
+nothing is taken that does not run at once, with fast ones a batch is taken per round trip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hivebus.codec import Codec
+from hivebus.errors import HivebusError, InvalidMessage, Reject
+from hivebus.limits import LEVELS
+from hivebus.pace import Pace
+from hivebus.retry import is_exhausted, retry_delay
+from hivebus.settler import Settler
+from hivebus.transport import Ack, DeadLetter, Delivery, Outgoing, Reader, Retry, Settled, Settlement
+
+if TYPE_CHECKING:
+    from hivebus.message import Message
+
+WAIT = 5.0
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 2.0
+CRASH_LOOP = "crash_loop"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How a consumer works.
+
+    Attributes:
+        concurrency: how many handlers run at once.
+        lease: seconds without a sign of life after which the server takes everything back.
+        max_crashes: how often a message may take its process down before it is a dead letter.
+        max_batch: the most settlements in one call.
+    """
+
+    concurrency: int
+    lease: float
+    max_crashes: int
+    max_batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One delivery and the message in it."""
+
+    delivery: Delivery
+    message: Message
+
+
+Handler = Callable[[Work], Awaitable[Outgoing | None]]
+"""Handles one message and returns the reply that travels in its ack, if there is one."""
+
+
+class Consumer:
+    """Feeds one inbox to a handler until it is stopped.
+
+    Args:
+        reader: the open inbox.
+        codec: turns bytes into messages.
+        handle: is called once per delivery; returning acks it, raising retries it.
+        delivered: is told about each batch before its handlers run.
+        settled: is told about each batch of settlements with the server's answers.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        *,
+        codec: Codec,
+        handle: Handler,
+        policy: Policy,
+        delivered: Callable[[Sequence[Work]], None],
+        settled: Callable[[Sequence[tuple[Settlement, Settled]]], None],
+    ) -> None:
+        self._reader = reader
+        self._codec = codec
+        self._handle = handle
+        self._policy = policy
+        self._delivered = delivered
+        self._pace = Pace(concurrency=policy.concurrency)
+        self._settler = Settler(
+            reader, lease=policy.lease, max_batch=policy.max_batch, settled=settled, fenced=self._fence
+        )
+        self._levels: tuple[deque[Work], ...] = tuple(deque() for _ in range(6))
+        self._queued = 0
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._alone: asyncio.Future[Settled] | None = None
+        self._room = asyncio.Event()
+        self._stopping = False
+        self._give_up_at: float | None = None
+
+    async def run(self) -> None:
+        """Work until `stop`; then return when no handler runs any more and all is settled."""
+        for _ in range(self._policy.concurrency):
+            self._add_worker()
+        self._settler.start()
+        try:
+            await self._fetch()
+        finally:
+            self._dismiss()
+            await self._until_idle()
+
+    def stop(self, *, grace: float) -> None:
+        """Stop reading. Handlers have *grace* seconds to finish; then they are cancelled and handed back."""
+        self._stopping = True
+        self._room.set()
+        self._reader.wake()
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + grace
+        if self._give_up_at is None or give_up_at < self._give_up_at:
+            self._give_up_at = give_up_at
+            self._settler.give_up_after(grace)
+            loop.call_later(grace, self._cancel_running)
+
+    # --- reading -----------------------------------------------------------------------------
+
+    async def _fetch(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._stopping:
+            room = self._pace.window() - self._queued - len(self._running)
+            if room <= 0 or self._alone is not None:
+                self._room.clear()
+                await self._room.wait()
+                continue
+            try:
+                deliveries = await self._reader.receive(limit=room, start=room, wait=WAIT)
+            except HivebusError as error:
+                _log.warning("the inbox cannot be read, trying again", extra={"error": str(error), "seconds": pause})
+                await self._pause(pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
+                continue
+            pause = FIRST_PAUSE
+            self._take(deliveries)
+
+    def _take(self, deliveries: Sequence[Delivery]) -> None:
+        works: list[Work] = []
+        for delivery in deliveries:
+            if delivery.crashes >= self._policy.max_crashes:
+                self._give_up(delivery, CRASH_LOOP)
+                continue
+            try:
+                works.append(Work(delivery, self._codec.decode(delivery.data)))
+            except InvalidMessage as error:
+                self._give_up(delivery, f"invalid:{error.why}")
+        if not works:
+            return
+        self._delivered(works)
+        for work in works:
+            if work.delivery.alone:
+                self._alone = asyncio.get_running_loop().create_future()
+            self._settler.hold(work.delivery.token)
+            self._levels[LEVELS[work.message.priority]].append(work)
+        self._queued += len(works)
+        self._wake_worker()
+
+    def _give_up(self, delivery: Delivery, reason: str) -> None:
+        _log.warning("a message became a dead letter", extra={"token": delivery.token, "reason": reason})
+        self._settler.submit(DeadLetter(delivery.token, reason))
+
+    async def _pause(self, seconds: float) -> None:
+        self._room.clear()
+        timer = asyncio.get_running_loop().call_later(seconds, self._room.set)
+        await self._room.wait()
+        timer.cancel()
+
+    # --- handling ----------------------------------------------------------------------------
+
+    def _add_worker(self) -> None:
+        worker = asyncio.create_task(self._work())
+        self._workers.add(worker)
+        worker.add_done_callback(self._worker_ended)
+
+    def _worker_ended(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        if not worker.cancelled() and (error := worker.exception()):
+            _log.critical("a worker failed", exc_info=error)
+        if not self._stopping:
+            self._add_worker()
+
+    async def _work(self) -> None:
+        # One task for many messages: a handler that does not suspend costs no task of its own.
+        while True:
+            while not self._queued:
+                if self._stopping:
+                    return
+                await self._until_woken()
+            work = self._next()
+            if self._queued:
+                self._wake_worker()
+            await self._handle_one(work)
+
+    def _next(self) -> Work:
+        self._queued -= 1
+        for level in self._levels[:0:-1]:
+            if level:
+                return level.popleft()
+        raise AssertionError("the count of queued messages is wrong")
+
+    async def _handle_one(self, work: Work) -> None:
+        token = work.delivery.token
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[token] = task
+        settlement: Settlement = Retry(token, 0, counts=False)
+        try:
+            settlement = Ack(token, None, await self._handle(work))
+        except asyncio.CancelledError as error:
+            if task.cancelling():
+                # Stopped or fenced: handed back uncounted, unless it is somebody else's already.
+                raise
+            settlement = self._failed(work, error)
+        except Reject as verdict:
+            settlement = DeadLetter(token, verdict.reason)
+        except Exception as error:  # whatever a handler raises is a failed attempt, and never ours
+            settlement = self._failed(work, error)
+        finally:
+            del self._running[token]
+            answer = self._settler.submit(settlement)
+            self._pace.handled()
+            self._room.set()
+            if work.delivery.alone:
+                answer.add_done_callback(self._end_alone)
+
+    def _failed(self, work: Work, error: BaseException) -> Settlement:
+        delivery, options = work.delivery, work.message.delivery_options
+        failures = delivery.failures + 1
+        _log.warning(
+            "a handler failed",
+            extra={"message_id": work.message.message_id, "failures": failures, "error": type(error).__name__},
+            exc_info=error,
+        )
+        if is_exhausted(failures=failures, max_retries=options.max_retries):
+            text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            return DeadLetter(delivery.token, f"max_retries: {shorten_text(text)}")
+        return Retry(delivery.token, retry_delay(failures=failures, base=options.retry_delay))
+
+    def _end_alone(self, answer: asyncio.Future[Settled]) -> None:
+        self._alone = None
+        self._room.set()
+
+    def _wake_worker(self) -> None:
+        while self._idle:
+            waiting = self._idle.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                return
+
+    async def _until_woken(self) -> None:
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(waiting)
+        await waiting
+
+    # --- stopping ----------------------------------------------------------------------------
+
+    def _fence(self, token: str) -> None:
+        """Somebody else has the message now: stop working on it."""
+        _log.warning("lost the lease on a message", extra={"token": token})
+        if token in self._running:
+            self._running[token].cancel()
+        for level in self._levels:
+            kept = [work for work in level if work.delivery.token != token]
+            self._queued -= len(level) - len(kept)
+            if len(kept) != len(level):
+                level.clear()
+                level.extend(kept)
+
+    def _dismiss(self) -> None:
+        """Hand back what no handler has seen, and let idle workers go."""
+        self._stopping = True
+        for level in self._levels:
+            for work in level:
+                self._settler.submit(Retry(work.delivery.token, 0, counts=False))
+            level.clear()
+        self._queued = 0
+        while self._idle:
+            self._wake_worker()
+
+    async def _until_idle(self) -> None:
+        while self._workers:
+            await asyncio.wait(self._workers)
+        await self._settler.close()
+
+    def _cancel_running(self) -> None:
+        for worker in list(self._running.values()):
+            worker.cancel()
+
+
+def shorten_text(text: str, *, limit: int = 200) -> str:
+    """Return *text* on one line and short, as it may stand in a reason."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -1,0 +1,104 @@
+"""Deliveries one by one, for callers that settle themselves: what `bus.consume` iterates."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from hivebus.codec import Codec
+from hivebus.consumer import CRASH_LOOP
+from hivebus.delivery import Handed
+from hivebus.errors import HivebusError, InvalidMessage
+from hivebus.pace import Pace
+from hivebus.settler import FIRST_PAUSE, LONGEST_PAUSE, Settler
+from hivebus.transport import DeadLetter, Delivery, Reader, Retry, Settled, Settlement
+
+WAIT = 5.0
+COME_AGAIN = 1.0
+"""Seconds after which a message of another type is handed out again."""
+_log = logging.getLogger(__name__)
+
+
+class Inflow:
+    """An async iterator over the inbox of one reader.
+
+    Args:
+        reader: the open inbox.
+        types: only these; others are handed back uncounted.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        *,
+        codec: Codec,
+        types: Sequence[str] | None,
+        lease: float,
+        max_crashes: int,
+        max_batch: int,
+        settled: Callable[[Sequence[tuple[Settlement, Settled]]], None],
+    ) -> None:
+        self._reader = reader
+        self._codec = codec
+        self._types = None if types is None else frozenset(types)
+        self._max_crashes = max_crashes
+        self._pace = Pace(concurrency=1)
+        self._fetched: deque[Handed] = deque()
+        self._settler = Settler(
+            reader, lease=lease, max_batch=max_batch, settled=settled, fenced=lambda token: None
+        )
+        self._settler.start()
+        self._closed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Handed:
+        """Return the next delivery, waiting for as long as it takes."""
+        pause = FIRST_PAUSE
+        while not self._fetched and not self._closed:
+            limit = max(1, self._pace.window() - self._settler.held)
+            try:
+                deliveries = await self._reader.receive(limit=limit, start=limit, wait=WAIT)
+            except HivebusError as error:
+                _log.warning("the inbox cannot be read, trying again", extra={"error": str(error), "seconds": pause})
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
+                continue
+            pause = FIRST_PAUSE
+            for delivery in deliveries:
+                self._take(delivery)
+        if self._closed:
+            raise StopAsyncIteration
+        self._pace.handled()
+        return self._fetched.popleft()
+
+    async def close(self) -> None:
+        """Hand back what was fetched and not given out; what the caller holds is left to its lease."""
+        if self._closed:
+            return
+        self._closed = True
+        self._reader.wake()
+        for handed in self._fetched:
+            self._settler.submit(Retry(handed.token, 0, counts=False))
+        self._settler.give_up_after(LONGEST_PAUSE)
+        await self._settler.close()
+        await self._reader.close()
+
+    def _take(self, delivery: Delivery) -> None:
+        if delivery.crashes >= self._max_crashes:
+            self._settler.submit(DeadLetter(delivery.token, CRASH_LOOP))
+            return
+        try:
+            message = self._codec.decode(delivery.data)
+        except InvalidMessage as error:
+            self._settler.submit(DeadLetter(delivery.token, f"invalid:{error.why}"))
+            return
+        if self._types is not None and message.message_type not in self._types:
+            self._settler.submit(Retry(delivery.token, COME_AGAIN, counts=False))
+            return
+        self._settler.hold(delivery.token)
+        self._fetched.append(Handed(message, delivery, self._settler))

@@ -1,0 +1,94 @@
+"""From a URL, or none, to a connected transport that can do what was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hivebus import settings
+from hivebus.errors import DurabilityUnavailable, Unavailable
+from hivebus.plugins import Plugins
+from hivebus.requirements import check_requirements
+from hivebus.transport import LADDERS, Capabilities, Publisher
+
+TIMEOUT = 40.0
+"""Seconds that connecting may take; an embedded server with much data to load needs some."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A connected transport and what belongs to it.
+
+    Attributes:
+        leg: the name of the road that messages take, for receipts.
+        limit: the largest encoded message in bytes.
+    """
+
+    transport: Publisher
+    capabilities: Capabilities
+    plugins: Plugins
+    url: str
+    leg: str
+    limit: int
+
+
+async def connect(
+    url: str | None,
+    *,
+    namespace: str | None,
+    durability: str | None,
+    require: Sequence[str],
+    plugins: Sequence[object],
+) -> Opened:
+    """Connect, or raise; never hangs.
+
+    Raises:
+        Unavailable: no server answers. ConfigError: the URL or a setting is wrong.
+        Unsupported, DurabilityUnavailable: the server lacks what was asked for.
+    """
+    chosen = settings.load({"url": url, "namespace": namespace, "durability": durability})
+    found = Plugins(plugins)
+    # In a thread, since starting the embedded server blocks.
+    transport = await asyncio.to_thread(found.transport, chosen.endpoint())
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            capabilities = await transport.connect()
+        _check_durability(chosen.durability, capabilities, chosen.url)
+        check_requirements(require, capabilities, url=settings.masked(chosen.url))
+    except TimeoutError:
+        await transport.close()
+        raise Unavailable(f"{settings.masked(chosen.url)} did not answer within {TIMEOUT:g} s") from None
+    except BaseException:
+        await transport.close()
+        raise
+    if not chosen.has_url:
+        # Two programs with different settings are on two buses: this line is how people notice.
+        print(notice(chosen.namespace), file=sys.stderr)
+    return Opened(
+        transport=transport,
+        capabilities=capabilities,
+        plugins=found,
+        url=settings.masked(chosen.url),
+        leg=settings.leg_of(chosen.url),
+        limit=chosen.max_message,
+    )
+
+
+def notice(namespace: str) -> str:
+    """Return the line that says which server is used when none was chosen."""
+    return f"hivebus: no URL configured, using the embedded server of namespace {namespace}"
+
+
+def _check_durability(wanted: str | None, capabilities: Capabilities, url: str) -> None:
+    if wanted is None:
+        return
+    ladder = LADDERS["durability"]
+    have = str(capabilities.durability.value) if capabilities.durability else "none"
+    if ladder.index(have) < ladder.index(wanted):
+        raise DurabilityUnavailable(
+            f"{settings.masked(url)} gives durability {have!r}, not {wanted!r}",
+            cause="fsync needs appendonly yes and appendfsync always; replicated needs replicas",
+            hint="configure the server, or ask for less",
+        )

@@ -1,0 +1,34 @@
+"""Which inboxes a message goes to, and the form in which it is handed to a transport."""
+
+from __future__ import annotations
+
+from hivebus import limits
+from hivebus.address import parse_address, routing_key
+from hivebus.errors import Unsupported
+from hivebus.transport import Outgoing
+
+_NOT_YET = "is not routed yet: this release sends to single agents and lists of agents"
+
+
+def inboxes_of(to_agent: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the inboxes of an address, or raise `Unsupported` for one that needs a directory of members."""
+    address = parse_address(to_agent)
+    if address.kind in ("agent", "list"):
+        return address.names
+    raise Unsupported(f"the address {to_agent!r} {_NOT_YET}", hint="name the agents: a list makes one message each")
+
+
+def route(
+    *,
+    to_agent: str | tuple[str, ...],
+    message_id: str,
+    message_type: str,
+    priority: str,
+    ttl: float | None,
+    delay: float,
+    data: bytes,
+) -> list[Outgoing]:
+    """Return one item per inbox; a list of agents gets the same message under the same id."""
+    key = routing_key(to_agent, message_type)
+    level = limits.LEVELS[priority]
+    return [Outgoing(inbox, message_id, key, level, delay, ttl, data) for inbox in inboxes_of(to_agent)]

@@ -1,0 +1,105 @@
+"""Settles in batches and keeps the lease alive on what is held, for one reader."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from hivebus.batcher import Batcher
+from hivebus.errors import HivebusError
+from hivebus.transport import Extend, Reader, Settled, Settlement, Start
+
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 2.0
+_log = logging.getLogger(__name__)
+
+
+class Settler:
+    """Between whoever decides about deliveries and the reader that they came from.
+
+    Args:
+        reader: the open inbox.
+        lease: seconds; everything held is extended three times as often.
+        max_batch: the most settlements in one call.
+        settled: is told about each batch with the server's answers.
+        fenced: is told a token whose lease was lost to somebody else.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        *,
+        lease: float,
+        max_batch: int,
+        settled: Callable[[Sequence[tuple[Settlement, Settled]]], None],
+        fenced: Callable[[str], None],
+    ) -> None:
+        self._reader = reader
+        self._lease = lease
+        self._settled = settled
+        self._fenced = fenced
+        self._batcher: Batcher[Settlement, Settled] = Batcher(self._flush, limit=max_batch)
+        self._held: dict[str, None] = {}
+        self._heart: asyncio.Task[None] | None = None
+        self._deadline: float | None = None
+
+    def start(self) -> None:
+        """Begin to keep the lease alive."""
+        self._heart = asyncio.create_task(self._beat())
+
+    def hold(self, token: str) -> None:
+        """Keep the lease of this delivery alive until it is settled."""
+        self._held[token] = None
+
+    @property
+    def held(self) -> int:
+        """How many deliveries are neither settled nor lost."""
+        return len(self._held)
+
+    def submit(self, settlement: Settlement) -> asyncio.Future[Settled]:
+        """Settle; the future holds the server's answer."""
+        if not isinstance(settlement, (Extend, Start)):
+            self._held.pop(settlement.token, None)
+        return self._batcher.submit(settlement)
+
+    def give_up_after(self, seconds: float) -> None:
+        """Stop trying to reach a server that is away after this time; the leases decide then."""
+        self._deadline = asyncio.get_running_loop().time() + seconds
+
+    async def close(self) -> None:
+        """Return when everything that was submitted is settled, or given up."""
+        await self._batcher.drain()
+        if self._heart is not None:
+            self._heart.cancel()
+            await asyncio.wait([self._heart])
+        await self._batcher.drain()
+
+    async def _flush(self, batch: Sequence[Settlement]) -> Sequence[Settled | Exception]:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                results = await self._reader.settle(batch)
+            except HivebusError as error:
+                if self._is_over():
+                    _log.error("not settled before the end", extra={"count": len(batch), "error": str(error)})
+                    return ["stale"] * len(batch)
+                _log.warning("cannot settle, trying again", extra={"error": str(error), "seconds": pause})
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
+                continue
+            self._settled(list(zip(batch, results, strict=True)))
+            return results
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease / 3)
+            held = list(self._held)
+            answers = await asyncio.gather(*(self._batcher.submit(Extend(token)) for token in held))
+            for token, answer in zip(held, answers, strict=True):
+                if answer == "stale" and token in self._held:
+                    del self._held[token]
+                    self._fenced(token)
+
+    def _is_over(self) -> bool:
+        return self._deadline is not None and asyncio.get_running_loop().time() >= self._deadline

@@ -1,0 +1,184 @@
+"""The bus for scripts: blocking functions that only delegate.
+
+`send` takes the short road when the transport offers one: no event loop, no model, no client library.
+Everything else opens a bus for the length of the call.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hivebus import envelope as envelopes
+from hivebus import limits, plugin_index, settings
+from hivebus.errors import ConfigError, HivebusError, Unknown
+from hivebus.receipt import Receipt
+from hivebus.routing import route
+from hivebus.transport import OneShot, Published
+
+if TYPE_CHECKING:
+    from hivebus.bus import Bus
+    from hivebus.message import Message
+    from hivebus.status import Status
+
+T = TypeVar("T")
+TRIES = 3
+
+
+def send(
+    to_agent: str | Sequence[str],
+    content: Any,
+    *,
+    from_agent: str,
+    url: str | None = None,
+    namespace: str | None = None,
+    message_type: str = envelopes.DEFAULT_TYPE,
+    priority: str | int = envelopes.DEFAULT_PRIORITY,
+    ttl: float | None = None,
+    delay: float = 0,
+    correlation_id: str | None = None,
+    reply_to: str | None = None,
+    context: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    require_ack: bool = True,
+    max_retries: int = envelopes.DEFAULT_MAX_RETRIES,
+    retry_delay: float = envelopes.DEFAULT_RETRY_DELAY,
+    traceparent: str | None = None,
+    message_id: str | None = None,
+) -> Receipt:
+    """Send one message; return once the server has it. The options are those of `Bus.send`.
+
+    Raises:
+        InvalidMessage, Refused: nothing was written.
+        Unknown: the connection was lost; safe to send again with the same ``message_id``.
+        Unavailable: no server answers.
+    """
+    _refuse_inside_a_loop("send")
+    chosen = settings.load({"url": url, "namespace": namespace})
+    envelope = envelopes.compose(
+        from_agent=from_agent,
+        to_agent=to_agent if isinstance(to_agent, str) else tuple(to_agent),
+        content=content,
+        message_type=message_type,
+        priority=priority,
+        ttl=ttl,
+        context=context or {},
+        metadata=metadata or {},
+        require_ack=require_ack,
+        max_retries=max_retries,
+        retry_delay=retry_delay,
+        correlation_id=correlation_id,
+        reply_to=reply_to,
+        traceparent=traceparent,
+        message_id=message_id,
+    )
+    limits.check_delay(delay)
+    sender = _one_shot(chosen)
+    if sender is None:
+        from hivebus.message import message_of
+
+        message = message_of(envelope)
+        return _with_bus(from_agent, chosen, lambda bus: bus.send_message(message, delay=delay))
+    return _send_once(sender, envelope, delay=delay, chosen=chosen)
+
+
+def send_many(messages: Sequence[Message], *, url: str | None = None) -> list[Receipt | HivebusError]:
+    """Send messages in batches; return one receipt or one error per message, in order."""
+    _refuse_inside_a_loop("send_many")
+    if not messages:
+        return []
+    chosen = settings.load({"url": url})
+    return _with_bus(messages[0].from_agent, chosen, lambda bus: bus.send_many(messages))
+
+
+def reply(message: Message, content: Any, *, from_agent: str, url: str | None = None) -> Receipt:
+    """Answer a message: to its ``reply_to``, in the same conversation."""
+    _refuse_inside_a_loop("reply")
+    return _with_bus(from_agent, settings.load({"url": url}), lambda bus: bus.reply(message, content))
+
+
+def receive(agent: str, *, wait: float = 0.0, url: str | None = None) -> Message | None:
+    """Take the next message of an agent and ack it at once; None when nothing came within *wait* seconds.
+
+    For scripts that may lose a message when they crash; everything else uses ``Bus.consume``.
+    """
+    _refuse_inside_a_loop("receive")
+    return _with_bus(agent, settings.load({"url": url}), lambda bus: bus.take(wait=wait))
+
+
+def status(message_id: str, *, agent: str | None = None, url: str | None = None) -> Status:
+    """Return what became of a message, from any process."""
+    _refuse_inside_a_loop("status")
+    return _with_bus("status", settings.load({"url": url}), lambda bus: bus.status(message_id, agent=agent))
+
+
+def _one_shot(chosen: settings.Settings) -> OneShot | None:
+    index = plugin_index.read()
+    scheme = index.scheme(chosen.url)
+    if scheme is None:
+        from hivebus.plugins import unknown_scheme
+
+        raise unknown_scheme(chosen.url, sorted(each.name for each in index.schemes))
+    if scheme.one_shot is None or index.alters_messages:
+        return None
+    made: OneShot | None = plugin_index.load(scheme.one_shot)(chosen.endpoint())
+    return made
+
+
+def _send_once(
+    sender: OneShot, envelope: envelopes.Envelope, *, delay: float, chosen: settings.Settings
+) -> Receipt:
+    items = route(
+        to_agent=envelope.to_agent,
+        message_id=envelope.message_id,
+        message_type=envelope.message_type,
+        priority=envelope.priority,
+        ttl=envelope.ttl,
+        delay=delay,
+        data=envelopes.encode(envelope, limit=chosen.max_message),
+    )
+    result: Published | HivebusError | None = None
+    for attempt in range(1, TRIES + 1):
+        try:
+            results = sender.publish_once(items)
+        except Unknown:
+            # The id makes it safe: what was stored the first time is a duplicate now.
+            if attempt == TRIES:
+                raise
+            time.sleep(0.1 * attempt)
+            continue
+        result = next((each for each in results if isinstance(each, HivebusError)), results[0])
+        break
+    if not isinstance(result, Published):
+        raise result or AssertionError("a one-shot sender returned nothing")
+    return Receipt(envelope, result, leg=settings.leg_of(chosen.url), durability=sender.durability)
+
+
+def _with_bus(agent: str, chosen: settings.Settings, act: Callable[[Bus], Awaitable[T]]) -> T:
+    import asyncio
+
+    from hivebus.bus import Bus
+
+    async def call() -> T:
+        url = chosen.url if chosen.has_url else None
+        async with Bus(url, agent=agent, namespace=chosen.namespace) as bus:
+            return await act(bus)
+
+    return asyncio.run(call())
+
+
+def _refuse_inside_a_loop(name: str) -> None:
+    # Whoever has a running loop has imported asyncio; importing it here would cost every script 30 ms.
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise ConfigError(
+        f"hivebus.{name} blocks, and this code runs in an event loop",
+        hint=f"async with hivebus.Bus(agent=...) as bus: await bus.{name}(...)",
+    )

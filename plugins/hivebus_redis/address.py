@@ -1,0 +1,53 @@
+"""Where the server is, and what the URL asks of this transport. Light: the one-shot sender reads it too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from hivebus.errors import ConfigError
+from hivebus.transport import Endpoint
+
+OPTIONS = ("max_messages", "max_bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """A parsed URL.
+
+    Attributes:
+        url: what redis-py understands, without our own options.
+        where: the server as it may be shown: no user, no password.
+        max_messages: how many unsettled messages an inbox may hold.
+        max_bytes: how many bytes they may have.
+    """
+
+    url: str
+    where: str
+    max_messages: int
+    max_bytes: int
+
+
+def parse_endpoint(endpoint: Endpoint) -> Address:
+    """Return the address in a ``redis://``, ``redis+streams://``, ``rediss://`` or ``unix://`` URL."""
+    parts = urlsplit(endpoint.url)
+    scheme = "redis" if parts.scheme == "redis+streams" else parts.scheme
+    options = dict(parse_qsl(parts.query))
+    limits = {name: _whole(options.pop(name), name) for name in OPTIONS if name in options}
+    query = f"?{urlencode(options)}" if options else ""
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError as error:
+        raise ConfigError(f"the port in the URL is none: {error}", hint="redis://HOST:PORT/DB") from None
+    return Address(
+        url=f"{scheme}://{parts.netloc}{parts.path}{query}",
+        where=f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}",
+        max_messages=limits.get("max_messages", endpoint.max_messages),
+        max_bytes=limits.get("max_bytes", endpoint.max_bytes),
+    )
+
+
+def _whole(text: str, name: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise ConfigError(f"{name}={text} in the URL must be a whole number above 0", hint=f"{name}=100000")

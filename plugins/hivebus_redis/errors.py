@@ -1,0 +1,97 @@
+"""The border: no redis exception gets past this file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import exceptions
+
+from hivebus.errors import BrokerFull, HivebusError, NotPermitted, Unavailable, Unknown, Unsupported
+
+_REPLIES = {
+    "OOM": (BrokerFull, "the server is out of memory", "let consumers drain it, or raise its maxmemory"),
+    "MISCONF": (BrokerFull, "the server cannot write to its disk", "free disk space; it goes on by itself"),
+    "LOADING": (Unavailable, "the server is still loading its data", "try again in a moment"),
+    "READONLY": (Unavailable, "the server is a read-only replica", "connect to the primary"),
+    "CLUSTERDOWN": (Unavailable, "the cluster is down", "try again in a moment"),
+    "TRYAGAIN": (Unavailable, "the cluster is moving the inbox", "try again in a moment"),
+    "MASTERDOWN": (Unavailable, "the primary is down", "try again in a moment"),
+    "NOPERM": (NotPermitted, "an access rule of the server forbids it", "ask the operator for the rights of an agent"),
+    "NOAUTH": (NotPermitted, "the server wants a password", "put it into the URL: redis://user:password@host"),
+    "WRONGPASS": (NotPermitted, "the server refused user or password", "check the URL"),
+}
+
+
+@contextmanager
+def translated(where: str, *, connecting: bool = False) -> Iterator[None]:
+    """Raise what redis-py raises as one of ours.
+
+    Args:
+        where: the server, as a user may see it: no password.
+        connecting: nothing can have been written yet, so that a lost connection is `Unavailable`.
+    """
+    try:
+        yield
+    except (exceptions.RedisError, OSError) as error:
+        raise translate(error, where, connecting=connecting) from error
+
+
+def translate(error: Exception, where: str, *, connecting: bool = False) -> HivebusError:
+    """Return the error of ours that says what *error* means for a message."""
+    text = str(error)
+    if isinstance(error, exceptions.AuthenticationError):
+        return NotPermitted(
+            f"{where}: the server refused user or password", cause=text, hint="check user and password in the URL"
+        )
+    if isinstance(error, exceptions.ResponseError | exceptions.BusyLoadingError | exceptions.ReadOnlyError):
+        return _reply(error, text, where)
+    if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
+        if connecting or _refused(error):
+            return Unavailable(
+                f"no server answers at {where}",
+                cause=text or type(error).__name__,
+                hint="start it, or check the URL: hivebus config show",
+            )
+        return Unknown(
+            f"lost the connection to {where}",
+            cause=text or type(error).__name__,
+            hint="send again with the same message_id: it is stored once",
+        )
+    return _reply(error, text, where)
+
+
+def _refused(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _reply(error: Exception, text: str, where: str) -> HivebusError:
+    # redis-py drops the code of replies that it knows, so its classes are asked as well.
+    code = _CODES.get(type(error)) or text.partition(" ")[0].lstrip("-")
+    if "OOM" in text.split(" ", 3)[:2] or "-OOM" in text:
+        code = "OOM"
+    known = _REPLIES.get(code)
+    if known:
+        kind, what, hint = known
+        return kind(f"{where}: {what}", cause=text, hint=hint)
+    return Unsupported(
+        f"{where}: the server refused a command: {text}",
+        cause="it may be older than Redis 7.0, or not a Redis at all",
+        hint="hivebus transports describe",
+    )
+
+
+_CODES: dict[type[Exception], str] = {
+    exceptions.OutOfMemoryError: "OOM",
+    exceptions.BusyLoadingError: "LOADING",
+    exceptions.ReadOnlyError: "READONLY",
+    exceptions.NoPermissionError: "NOPERM",
+    exceptions.AuthenticationError: "NOAUTH",
+    exceptions.ClusterDownError: "CLUSTERDOWN",
+    exceptions.TryAgainError: "TRYAGAIN",
+    exceptions.MasterDownError: "MASTERDOWN",
+}

@@ -1,0 +1,159 @@
+-- Shared by all functions. One call serves one inbox: KEYS[1] is its `meta` key, every other key of the
+-- inbox has the same prefix and hash tag. A reader's group is "main"; other groups keep their own state
+-- under names with "@group" behind.
+--
+--   q:1 .. q:5    a stream per level; fields: i = message id, d = data, x = deadline in ms where there is one
+--   due           zset by time in ms: "s<id>" a scheduled message, "r<token>" a retry
+--   sched         hash id -> "level:ttl:data" of scheduled messages
+--   ready         zset of tokens that may be handed out again, highest level first
+--   suspect       zset of tokens whose consumer died while they ran; handed out alone
+--   started       hash token -> "0", or "1" when it runs alone
+--   fate          hash token -> "attempts,failures,crashes" of earlier handings-over, where there were any
+--   lease         zset consumer -> end of its lease in ms
+--   consumers     hash consumer -> "epoch,lease" ; a new registration is a new epoch
+--   dlq           stream of dead letters
+--   id:<id>       digits "<ms><4 digits seq><level>" of its entry, "s" scheduled, "d<entry>" dead, "c" cancelled
+--   bell          stream of one entry, added to when idle readers should look again
+--   cancelled     set of tokens that were cancelled before they were handed out
+--
+-- A token is "<level>/<entry>". What waits in `due`, `ready` or `suspect` stays in the stream and in the
+-- group's pending list, owned by the pseudo-consumer "~": the payload is never copied.
+
+local DEDUP = 3600000
+local DEAD_KEPT = 30 * 86400000
+local HISTORY = 86400000
+local CHUNK = 1000
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function names(meta, group)
+  local base = string.sub(meta, 1, -5)
+  local suffix = group == 'main' and '' or '@' .. group
+  return {
+    base = base, group = group, meta = meta, q = base .. 'q:', id = base .. 'id:', sched = base .. 'sched',
+    schedule = base .. 'due', dlq = base .. 'dlq', cancelled = base .. 'cancelled', bell = base .. 'bell',
+    due = base .. 'due' .. suffix, ready = base .. 'ready' .. suffix, suspect = base .. 'suspect' .. suffix,
+    started = base .. 'started' .. suffix, fate = base .. 'fate' .. suffix, lease = base .. 'lease' .. suffix,
+    consumers = base .. 'consumers' .. suffix,
+  }
+end
+
+local function split(token)
+  local level, entry = string.match(token, '^(%d)/(.+)$')
+  return level, entry
+end
+
+-- Redis keeps a string of digits as an integer, which saves a third of the key's memory.
+local function place(entry, level)
+  local ms, seq = string.match(entry, '^(%d+)-(%d+)$')
+  if #seq > 4 then return entry .. '/' .. level end
+  return ms .. string.rep('0', 4 - #seq) .. seq .. level
+end
+
+local function placed(value)
+  local entry, level = string.match(value, '^(%d+%-%d+)/(%d)$')
+  if entry then return entry, level end
+  local ms, seq, last = string.match(value, '^(%d+)(%d%d%d%d)(%d)$')
+  return ms .. '-' .. tonumber(seq), last
+end
+
+local function field(fields, name)
+  for i = 1, #fields, 2 do
+    if fields[i] == name then return fields[i + 1] end
+  end
+end
+
+local function pairs_of(flat)
+  local map = {}
+  for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
+  return map
+end
+
+-- Highest level first, and within a level the oldest entry first.
+local function rank(token)
+  local level, ms = string.match(token, '^(%d)/(%d+)')
+  return string.format('%.0f', (5 - level) * 1e13 + ms)
+end
+
+local function fate_of(k, token)
+  local kept = redis.call('HGET', k.fate, token)
+  if not kept then return 0, 0, 0 end
+  local attempts, failures, crashes = string.match(kept, '^(%d+),(%d+),(%d+)$')
+  return tonumber(attempts), tonumber(failures), tonumber(crashes)
+end
+
+local function add_fate(k, token, attempts, failures, crashes)
+  local a, f, c = fate_of(k, token)
+  redis.call('HSET', k.fate, token, (a + attempts) .. ',' .. (f + failures) .. ',' .. (c + crashes))
+end
+
+local function give_to(k, token, consumer)
+  local level, entry = split(token)
+  return redis.call('XCLAIM', k.q .. level, k.group, consumer, 0, entry, 'JUSTID')
+end
+
+-- Wakes readers that sleep on the streams: something may be handed out that is not a new entry.
+local function ring(k)
+  redis.call('XADD', k.bell, 'MAXLEN', 1, '*', 'b', '')
+end
+
+-- Adds to a zset by time, and wakes readers when that is sooner than all they knew of.
+local function add_due(k, zset, at, member)
+  local soonest = redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')[2]
+  redis.call('ZADD', zset, at, member)
+  if not soonest or at < tonumber(soonest) then ring(k) end
+end
+
+local function groups_of(stream)
+  local found = redis.pcall('XINFO', 'GROUPS', stream)
+  if found.err then return {} end
+  local groups = {}
+  for _, flat in ipairs(found) do
+    local group = pairs_of(flat)
+    groups[group.name] = group
+  end
+  return groups
+end
+
+-- How many entries the group has not been handed. The server's own count is lost after an XDEL ahead of it.
+local function unread(stream, group)
+  if not group then return redis.call('XLEN', stream) end
+  if group.lag then return group.lag end
+  return #redis.call('XRANGE', stream, '(' .. group['last-delivered-id'], '+')
+end
+
+local function add_entry(k, level, id, data, deadline)
+  local entry
+  if deadline then
+    entry = redis.call('XADD', k.q .. level, '*', 'i', id, 'd', data, 'x', deadline)
+  else
+    entry = redis.call('XADD', k.q .. level, '*', 'i', id, 'd', data)
+  end
+  redis.call('SET', k.id .. id, place(entry, level))
+  return entry
+end
+
+-- Ack first: it works without memory, so that consumers can drain a full server.
+local function bury(k, level, entry, fields, reason, now)
+  local token = level .. '/' .. entry
+  local attempts, failures, crashes = fate_of(k, token)
+  redis.call('XACK', k.q .. level, k.group, entry)
+  redis.call('HDEL', k.started, token)
+  redis.call('HDEL', k.fate, token)
+  local id = field(fields, 'i') or ''
+  local data = field(fields, 'd')
+  if not data then
+    -- Not written by hivebus: keep what was there, readable.
+    local parts = {}
+    for i = 1, #fields, 2 do parts[#parts + 1] = fields[i] .. '=' .. fields[i + 1] end
+    data = table.concat(parts, ' ')
+  end
+  local dead = redis.call('XADD', k.dlq, '*', 'i', id, 'd', data, 'r', reason,
+    'a', attempts, 'f', failures, 'c', crashes, 'l', level, 'e', entry)
+  if id ~= '' then
+    redis.call('SET', k.id .. id, 'd' .. dead, 'PX', DEAD_KEPT)
+  end
+end

@@ -1,0 +1,250 @@
+-- open, receive and close: what hands messages to consumers and takes them from dead ones.
+
+local function register(k, consumer, lease, now)
+  local kept = redis.call('HGET', k.consumers, consumer)
+  local epoch = kept and string.match(kept, '^(%d+),')
+  if not epoch then
+    epoch = tostring(redis.call('HINCRBY', k.meta, 'epoch', 1))
+    redis.call('HSET', k.consumers, consumer, epoch .. ',' .. lease)
+    for level = 1, 5 do
+      redis.pcall('XGROUP', 'CREATE', k.q .. level, k.group, '0', 'MKSTREAM')
+    end
+  end
+  redis.call('ZADD', k.lease, 'GT', now + lease, consumer)
+  return epoch
+end
+
+local function forget(k, consumer, seen)
+  redis.call('ZREM', k.lease, consumer)
+  redis.call('HDEL', k.consumers, consumer)
+  redis.call('HSET', k.meta, 'seen', seen)
+  for level = 1, 5 do
+    redis.pcall('XGROUP', 'DELCONSUMER', k.q .. level, k.group, consumer)
+  end
+end
+
+-- Calls act(token) for every message that the consumer holds, at most CHUNK a level; true when that was all.
+local function each_held(k, consumer, act)
+  local all = true
+  for level = 5, 1, -1 do
+    local held = redis.call('XPENDING', k.q .. level, k.group, '-', '+', CHUNK, consumer)
+    for _, row in ipairs(held) do act(level .. '/' .. row[1]) end
+    if #held == CHUNK then all = false end
+  end
+  return all
+end
+
+-- Takes everything from a consumer whose lease is over. Its epoch ends here, so whatever it settles later is
+-- stale. What was only fetched may go to anybody; what ran is suspect and will run alone.
+local function take_over(k, consumer, now)
+  local ends = redis.call('ZSCORE', k.lease, consumer)
+  local lease = string.match(redis.call('HGET', k.consumers, consumer) or '', ',(%d+)$') or 0
+  redis.call('HSET', k.consumers, consumer, '0,' .. lease)
+  local all = each_held(k, consumer, function(token)
+    local started = redis.call('HGET', k.started, token)
+    give_to(k, token, '~')
+    redis.call('HDEL', k.started, token)
+    add_fate(k, token, 1, 0, started == '1' and 1 or 0)
+    redis.call('ZADD', started and k.suspect or k.ready, rank(token), token)
+  end)
+  if all then forget(k, consumer, math.max(0, (ends or now) - lease)) end
+end
+
+local function promote(k, now)
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', k.schedule, '-inf', now, 'LIMIT', 0, CHUNK)) do
+    local kind, rest = string.sub(member, 1, 1), string.sub(member, 2)
+    if kind == 's' then
+      redis.call('ZREM', k.schedule, member)
+      local kept = redis.call('HGET', k.sched, rest)
+      if kept then
+        local level, ttl, data = string.match(kept, '^(%d):([^:]*):(.*)$')
+        redis.call('HDEL', k.sched, rest)
+        add_entry(k, level, rest, data, ttl ~= '' and now + ttl)
+      end
+    end
+  end
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', k.due, '-inf', now, 'LIMIT', 0, CHUNK)) do
+    if string.sub(member, 1, 1) == 'r' then
+      local token = string.sub(member, 2)
+      redis.call('ZREM', k.due, member)
+      redis.call('ZADD', k.ready, rank(token), token)
+    end
+  end
+end
+
+local function trim(k, now)
+  for level = 1, 5 do
+    local stream = k.q .. level
+    local cut = now - HISTORY
+    for name, group in pairs(groups_of(stream)) do
+      local delivered = tonumber(string.match(group['last-delivered-id'], '^%d+'))
+      local oldest = redis.call('XPENDING', stream, name)[2]
+      cut = math.min(cut, delivered, oldest and tonumber(string.match(oldest, '^%d+')) or cut)
+    end
+    redis.call('XTRIM', stream, 'MINID', string.format('%.0f', cut))
+  end
+  redis.call('XTRIM', k.dlq, 'MINID', string.format('%.0f', now - DEAD_KEPT))
+  redis.call('HSET', k.meta, 'trimmed', now)
+end
+
+local function hand_over(k, out, level, row, epoch, with_fate, with_cancelled, alone, now)
+  local entry, fields = row[1], row[2]
+  if not fields then
+    -- Trimmed by somebody else while it was pending: nothing is left to hand out.
+    redis.call('XACK', k.q .. level, k.group, entry)
+    return 0
+  end
+  local token = level .. '/' .. entry
+  local id, data, deadline = fields[2], fields[4], nil
+  if fields[1] ~= 'i' or fields[3] ~= 'd' or #fields > 4 then
+    id, data, deadline = field(fields, 'i') or '', field(fields, 'd') or '', field(fields, 'x')
+  end
+  if deadline and tonumber(deadline) and tonumber(deadline) <= now then
+    bury(k, level, entry, fields, 'expired', now)
+    return 0
+  end
+  if with_cancelled and redis.call('SREM', k.cancelled, token) == 1 then
+    redis.call('XACK', k.q .. level, k.group, entry)
+    return 0
+  end
+  local fate = ''
+  if with_fate then fate = redis.call('HGET', k.fate, token) or '' end
+  out[#out + 1] = token .. '/' .. epoch .. '/' .. id
+  out[#out + 1] = data
+  out[#out + 1] = alone and (fate == '' and '0,0,0' or fate) .. ',1' or fate
+  return 1
+end
+
+local function take_suspect(k, out, consumer, epoch, start, now)
+  local popped = redis.call('ZPOPMIN', k.suspect)
+  local token = popped[1]
+  if not token then return end
+  local level, entry = split(token)
+  local rows = redis.call('XCLAIM', k.q .. level, k.group, consumer, 0, entry)
+  if rows[1] and hand_over(k, out, level, rows[1], epoch, true, false, true, now) == 1 and start > 0 then
+    redis.call('HSET', k.started, token, '1')
+  end
+end
+
+local function take_level(k, out, level, room, consumer, epoch, flags, now)
+  local stream, taken = k.q .. level, 0
+  if flags.ready then
+    local low, high = (5 - level) * 1e13, (6 - level) * 1e13 - 1
+    local tokens = redis.call('ZRANGEBYSCORE', k.ready, string.format('%.0f', low), string.format('%.0f', high),
+      'LIMIT', 0, room)
+    for _, token in ipairs(tokens) do
+      redis.call('ZREM', k.ready, token)
+      local _, entry = split(token)
+      local rows = redis.call('XCLAIM', stream, k.group, consumer, 0, entry)
+      if rows[1] then
+        taken = taken + hand_over(k, out, level, rows[1], epoch, flags.fate, flags.cancelled, false, now)
+      end
+    end
+  end
+  if taken < room then
+    local read = redis.call('XREADGROUP', 'GROUP', k.group, consumer, 'COUNT', room - taken, 'STREAMS', stream, '>')
+    if read then
+      for _, row in ipairs(read[1][2]) do
+        taken = taken + hand_over(k, out, level, row, epoch, false, flags.cancelled, false, now)
+      end
+    end
+  end
+  return taken
+end
+
+-- What an idle reader waits for: entries behind these ids, or the time at which something falls due.
+local function idle_until(k, out, now)
+  local due = redis.call('ZRANGE', k.due, 0, 0, 'WITHSCORES')[2]
+  local schedule = redis.call('ZRANGE', k.schedule, 0, 0, 'WITHSCORES')[2]
+  local lease = redis.call('ZRANGE', k.lease, 0, 0, 'WITHSCORES')[2]
+  local soonest = math.min(tonumber(due or 1e15), tonumber(schedule or 1e15), tonumber(lease or 1e15) + 1)
+  out[3] = string.format('%.0f', math.max(0, soonest - now))
+  for level = 5, 1, -1 do
+    local group = groups_of(k.q .. level)[k.group]
+    out[#out + 1] = group and group['last-delivered-id'] or '0-0'
+  end
+  local bell = redis.call('XREVRANGE', k.bell, '+', '-', 'COUNT', 1)[1]
+  out[#out + 1] = bell and bell[1] or '0-0'
+end
+
+-- open: KEYS = meta, index. ARGV = inbox, group, consumer, lease. Returns the epoch.
+local function open(keys, args)
+  local k = names(keys[1], args[2])
+  redis.call('SADD', keys[2], args[1])
+  redis.call('HSETNX', k.meta, 'n', 0)
+  return register(k, args[3], tonumber(args[4]), now_ms())
+end
+
+-- receive: KEYS = meta. ARGV = group, consumer, lease, limit, start, running.
+-- Returns epoch, "deliveries" | "drain" | "idle", ms until something falls due, then for deliveries triples of
+-- token, data and fate; for idle the ids behind which new entries appear, highest level first, then the bell's.
+local function receive(keys, args)
+  local k = names(keys[1], args[1])
+  local consumer, lease = args[2], tonumber(args[3])
+  local limit, start, running = tonumber(args[4]), tonumber(args[5]), tonumber(args[6])
+  local now = now_ms()
+  local epoch = register(k, consumer, lease, now)
+  for _, dead in ipairs(redis.call('ZRANGEBYSCORE', k.lease, '-inf', '(' .. now, 'LIMIT', 0, 3)) do
+    take_over(k, dead, now)
+  end
+  if redis.call('EXISTS', k.due, k.schedule) > 0 then promote(k, now) end
+  local trimmed = redis.call('HGET', k.meta, 'trimmed')
+  if not trimmed or now - trimmed > 60000 then trim(k, now) end
+  local out = { epoch, 'deliveries', '0' }
+  if redis.call('EXISTS', k.suspect) == 1 then
+    if running > 0 then
+      out[2] = 'drain'
+      return out
+    end
+    take_suspect(k, out, consumer, epoch, start, now)
+    if #out > 3 then return out end
+  end
+  local flags = {
+    ready = redis.call('EXISTS', k.ready) == 1,
+    fate = redis.call('EXISTS', k.fate) == 1,
+    cancelled = redis.call('EXISTS', k.cancelled) == 1,
+  }
+  local room = limit
+  for level = 5, 1, -1 do
+    if room > 0 then room = room - take_level(k, out, level, room, consumer, epoch, flags, now) end
+  end
+  if #out == 3 then
+    out[2] = 'idle'
+    idle_until(k, out, now)
+    return out
+  end
+  local marks = {}
+  for i = 4, math.min(#out, 3 + 3 * start), 3 do
+    marks[#marks + 1] = string.match(out[i], '^%d/[^/]+')
+    marks[#marks + 1] = '0'
+  end
+  if #marks > 0 then redis.call('HSET', k.started, unpack(marks)) end
+  return out
+end
+
+-- close: KEYS = meta. ARGV = group, consumer, epoch. Hands back what was not started.
+local function close(keys, args)
+  local k = names(keys[1], args[1])
+  local consumer = args[2]
+  local kept = redis.call('HGET', k.consumers, consumer)
+  if not kept or string.match(kept, '^%d+') ~= args[3] then return 'stale' end
+  local busy = false
+  local all = each_held(k, consumer, function(token)
+    if redis.call('HEXISTS', k.started, token) == 1 then
+      busy = true
+    else
+      give_to(k, token, '~')
+      redis.call('ZADD', k.ready, rank(token), token)
+    end
+  end)
+  if all and not busy then forget(k, consumer, now_ms()) end
+  ring(k)
+  return 'done'
+end
+
+-- held: KEYS = meta. ARGV = group, consumer. Returns the tokens that the server thinks this consumer holds.
+local function held(keys, args)
+  local k, tokens = names(keys[1], args[1]), {}
+  each_held(k, args[2], function(token) tokens[#tokens + 1] = token end)
+  return tokens
+end

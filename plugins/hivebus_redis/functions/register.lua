@@ -1,0 +1,22 @@
+-- What takes new messages is refused by a server that is out of memory, before anything is written;
+-- what drains it or answers questions is not.
+local function register_all(prefix)
+  local function add(name, callback, flags)
+    redis.register_function { function_name = prefix .. name, callback = callback, flags = flags }
+  end
+  add('publish', publish, {})
+  add('write', write, {})
+  add('requeue', requeue, {})
+  add('open', open, { 'allow-oom' })
+  add('receive', receive, { 'allow-oom' })
+  add('settle', settle, { 'allow-oom' })
+  add('close', close, { 'allow-oom' })
+  add('purge', purge, { 'allow-oom' })
+  add('cancel', cancel, { 'allow-oom' })
+  add('held', held, { 'no-writes' })
+  add('locate', locate, { 'no-writes' })
+  add('peek', peek, { 'no-writes' })
+  add('counts', counts, { 'no-writes' })
+  add('dead', dead, { 'no-writes' })
+  add('read', read, { 'no-writes' })
+end

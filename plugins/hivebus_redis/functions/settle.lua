@@ -1,0 +1,120 @@
+-- settle: KEYS = meta, then the meta keys of inboxes that replies go to, with their index behind.
+-- ARGV = group, consumer, epoch, lease, then operations:
+--   A level count entry... id...          acknowledged
+--   a level entry id                      acknowledged, not held by the caller's process: the answer tells whether it was
+--   P key level id data ttl               a reply to publish before the acks, into the inbox of KEYS[key]
+--   R level entry delay counts            again after delay ms
+--   D level entry reason                  dead letter
+--   S level entry                         started
+--   E level entry                         lease renewed
+-- Returns one letter per message: d done, s stale, g gone; replies have none. A lost epoch makes all stale.
+
+local function holds(k, level, entry, consumer)
+  local row = redis.call('XPENDING', k.q .. level, k.group, entry, entry, 1)[1]
+  if not row then return 'g' end
+  return row[2] == consumer and 'd' or 's'
+end
+
+local function done_with(k, level, entry, id)
+  local token = level .. '/' .. entry
+  redis.call('HDEL', k.started, token)
+  redis.call('HDEL', k.fate, token)
+  if id ~= '' then redis.call('PEXPIRE', k.id .. id, DEDUP) end
+end
+
+local function ack_many(k, args, at, has_fate)
+  local level, count = args[at + 1], tonumber(args[at + 2])
+  local first = at + 3
+  redis.call('XACK', k.q .. level, k.group, unpack(args, first, first + count - 1))
+  local tokens = {}
+  for i = 0, count - 1 do
+    tokens[i + 1] = level .. '/' .. args[first + i]
+    local id = args[first + count + i]
+    if id ~= '' then redis.call('PEXPIRE', k.id .. id, DEDUP) end
+  end
+  redis.call('HDEL', k.started, unpack(tokens))
+  if has_fate then redis.call('HDEL', k.fate, unpack(tokens)) end
+  return first + 2 * count, string.rep('d', count)
+end
+
+local function retry(k, level, entry, consumer, delay, counts, now)
+  local verdict = holds(k, level, entry, consumer)
+  if verdict ~= 'd' then return verdict end
+  local token = level .. '/' .. entry
+  give_to(k, token, '~')
+  redis.call('HDEL', k.started, token)
+  add_fate(k, token, 1, counts == '1' and 1 or 0, 0)
+  if delay > 0 then
+    add_due(k, k.due, now + delay, 'r' .. token)
+  else
+    redis.call('ZADD', k.ready, rank(token), token)
+    ring(k)
+  end
+  return 'd'
+end
+
+local function dead_letter(k, level, entry, consumer, reason, now)
+  local verdict = holds(k, level, entry, consumer)
+  if verdict ~= 'd' then return verdict end
+  add_fate(k, level .. '/' .. entry, 1, 0, 0)
+  local row = redis.call('XRANGE', k.q .. level, entry, entry)[1]
+  bury(k, level, entry, row and row[2] or {}, reason, now)
+  return 'd'
+end
+
+local function reply(keys, args, at, now)
+  local r = names(keys[tonumber(args[at + 1])], 'main')
+  local level, id, data, ttl = args[at + 2], args[at + 3], args[at + 4], args[at + 5]
+  if redis.call('EXISTS', r.id .. id) == 0 then
+    if redis.call('HINCRBY', r.meta, 'n', 1) == 1 then
+      redis.call('SADD', keys[#keys], string.match(r.meta, '{(.*)}'))
+    end
+    redis.call('HINCRBY', r.meta, 'b', #data)
+    add_entry(r, level, id, data, ttl ~= '' and now + ttl)
+  end
+end
+
+local function settle(keys, args)
+  local k = names(keys[1], args[1])
+  local consumer, epoch, lease = args[2], args[3], tonumber(args[4])
+  local kept = redis.call('HGET', k.consumers, consumer)
+  if not kept or string.match(kept, '^%d+') ~= epoch then return 'stale' end
+  local now = now_ms()
+  redis.call('ZADD', k.lease, 'GT', now + lease, consumer)
+  local has_fate = redis.call('EXISTS', k.fate) == 1
+  local results, marks, at = {}, {}, 5
+  while at <= #args do
+    local op, level, entry = args[at], args[at + 1], args[at + 2]
+    local answer = 'd'
+    if op == 'A' then
+      at, answer = ack_many(k, args, at, has_fate)
+    elseif op == 'S' then
+      marks[#marks + 1] = level .. '/' .. entry
+      marks[#marks + 1] = '0'
+      at = at + 3
+    elseif op == 'a' then
+      answer = holds(k, level, entry, consumer)
+      if answer == 'd' then
+        redis.call('XACK', k.q .. level, k.group, entry)
+        done_with(k, level, entry, args[at + 3])
+      end
+      at = at + 4
+    elseif op == 'R' then
+      answer = retry(k, level, entry, consumer, tonumber(args[at + 3]), args[at + 4], now)
+      at = at + 5
+    elseif op == 'D' then
+      answer = dead_letter(k, level, entry, consumer, args[at + 3], now)
+      at = at + 4
+    elseif op == 'P' then
+      reply(keys, args, at, now)
+      answer = ''
+      at = at + 6
+    else
+      answer = holds(k, level, entry, consumer)
+      at = at + 3
+    end
+    results[#results + 1] = answer
+  end
+  if #marks > 0 then redis.call('HSET', k.started, unpack(marks)) end
+  return table.concat(results)
+end

@@ -1,0 +1,90 @@
+"""Answers about inboxes, and what operators may change in them; mixed into the transport."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from hivebus.transport import Counts, DeadLetters, Inspectable, Located, Schedules, State
+from hivebus_redis.connection import Server
+from hivebus_redis.layout import Layout
+
+
+class RedisInspection(Inspectable, DeadLetters, Schedules):
+    """Derives every answer from the queue itself, in one call per inbox."""
+
+    _server: Server
+    _layout: Layout
+
+    async def inboxes(self) -> Sequence[str]:
+        """Return the names of all inboxes that ever held or awaited a message."""
+        names = await self._server.command("SMEMBERS", self._layout.index())
+        return sorted(name.decode() for name in names)
+
+    async def counts(self, inboxes: Sequence[str]) -> Sequence[Counts]:
+        """Return one count per inbox."""
+        return [_counts(await self._call("counts", inbox, ["main"])) for inbox in inboxes]
+
+    async def locate(self, ids: Sequence[str], inboxes: Sequence[str]) -> Sequence[Located]:
+        """Return where each id is known."""
+        found: list[Located] = []
+        for inbox in inboxes:
+            found += [_located(inbox, row) for row in await self._call("locate", inbox, ["main", *ids])]
+        return found
+
+    async def peek(self, inbox: str, *, limit: int) -> Sequence[Located]:
+        """Return what is handed out and what waits, highest level first."""
+        return [_located(inbox, row) for row in await self._call("peek", inbox, ["main", limit])]
+
+    async def dead(self, inbox: str, *, limit: int) -> Sequence[Located]:
+        """Return dead letters, newest first."""
+        return [_located(inbox, row) for row in await self._call("dead", inbox, [limit])]
+
+    async def requeue(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
+        """Queue dead letters again, under their ids, counts reset."""
+        return [flag == 1 for flag in await self._call("requeue", inbox, ids)]
+
+    async def purge(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
+        """Delete dead letters for good."""
+        return [flag == 1 for flag in await self._call("purge", inbox, ids)]
+
+    async def cancel(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
+        """Cancel what nobody was handed yet."""
+        return [flag == 1 for flag in await self._call("cancel", inbox, ids)]
+
+    async def _call(self, function: str, inbox: str, args: Sequence[object]) -> list[list[bytes]]:
+        return cast(list[list[bytes]], await self._server.call(function, (self._layout.meta(inbox),), args))
+
+
+def _counts(row: Sequence[object]) -> Counts:
+    waiting, in_flight, retrying, scheduled, dead, oldest, consumers = (cast(int, value) for value in row)
+    return Counts(
+        waiting=waiting,
+        in_flight=in_flight,
+        retrying=retrying,
+        scheduled=scheduled,
+        dead=dead,
+        oldest_waiting_seconds=None if oldest < 0 else oldest / 1000,
+        consumers=consumers,
+    )
+
+
+def _located(inbox: str, row: Sequence[bytes]) -> Located:
+    message_id, state, attempts, consumer, reason, lease, due, at, level, entry, epoch, data = row
+    token = None
+    if consumer:
+        token = f"{level.decode()}/{entry.decode()}/{epoch.decode()}/{message_id.decode()}"
+    return Located(
+        message_id=message_id.decode(),
+        inbox=inbox,
+        state=cast(State, state.decode()),
+        attempts=int(attempts),
+        consumer=consumer.decode() or None,
+        reason=reason.decode() or None,
+        token=token,
+        lease_seconds=int(float(lease)) / 1000 if lease else None,
+        due_seconds=int(float(due)) / 1000 if due else None,
+        at=int(at) / 1000 if at else None,
+        priority=int(level) if level else None,
+        data=data or None,
+    )

@@ -1,0 +1,34 @@
+"""Names of keys. Every key of one inbox carries one hash tag, so that it lives in one slot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LEVELS = (5, 4, 3, 2, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The keys of one namespace; what each holds is told in ``functions/common.lua``."""
+
+    namespace: str
+
+    def meta(self, inbox: str) -> str:
+        """Return the key that names an inbox to the server-side functions."""
+        return f"{self.namespace}:{{{inbox}}}:meta"
+
+    def stream(self, inbox: str, level: int) -> str:
+        """Return the stream of one priority level."""
+        return f"{self.namespace}:{{{inbox}}}:q:{level}"
+
+    def bell(self, inbox: str) -> str:
+        """Return the stream that wakes idle readers of an inbox."""
+        return f"{self.namespace}:{{{inbox}}}:bell"
+
+    def index(self) -> str:
+        """Return the set of the names of all inboxes."""
+        return f"{self.namespace}:{{@sys}}:inboxes"
+
+    def directory(self, kind: str) -> str:
+        """Return the hash of one kind of shared facts."""
+        return f"{self.namespace}:{{@sys}}:{kind}"

@@ -1,0 +1,54 @@
+"""The words of a ``publish`` call and what its reply means; shared by the bus and the one-shot sender."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from hivebus.errors import HivebusError, QueueFull
+from hivebus.transport import Outgoing, Published
+
+
+class Limits(Protocol):
+    """How much an inbox may hold."""
+
+    @property
+    def max_messages(self) -> int:
+        """Messages."""
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes."""
+
+
+def publish_arguments(inbox: str, items: Sequence[Outgoing], limits: Limits) -> list[str | int | bytes]:
+    """Return what follows the keys of a ``publish`` call, as ``functions/publish.lua`` reads it."""
+    words: list[str | int | bytes] = [inbox, limits.max_messages, limits.max_bytes]
+    for _, message_id, _, priority, delay, ttl, data in items:
+        words += (
+            message_id,
+            priority,
+            int(delay * 1000) if delay else 0,
+            "" if ttl is None else int(ttl * 1000),
+            data,
+        )
+    return words
+
+
+def published(inbox: str, reply: Sequence[bytes], limits: Limits) -> list[Published | HivebusError]:
+    """Return one result per message of a ``publish`` call."""
+    readers, idle = (int(number) for number in reply[0].split())
+    seconds = None if idle < 0 else idle / 1000
+    stored = Published("stored", "accepted", seconds, readers)
+    answers: dict[int, Published | HivebusError] = {
+        ord("1"): stored,
+        ord("2"): stored._replace(state="duplicate"),
+        ord("3"): stored._replace(state="scheduled"),
+    }
+    if b"0" in reply[1]:
+        answers[ord("0")] = QueueFull(
+            f"the inbox of {inbox} is full",
+            cause=f"it may hold {limits.max_messages} unsettled messages or {limits.max_bytes} bytes",
+            hint="let its agent catch up, wait with on_full='wait', or raise max_messages in the URL",
+        )
+    return [answers[letter] for letter in reply[1]]

@@ -1,0 +1,197 @@
+"""One consumer of one inbox: polls by a server-side function, sleeps on a plain blocking read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from redis.asyncio import Redis
+
+from hivebus.errors import HivebusError
+from hivebus.transport import Delivery, Inbox, Reader, Retry, Settled, Settlement
+from hivebus_redis.connection import Server
+from hivebus_redis.errors import translated
+from hivebus_redis.layout import LEVELS, Layout
+from hivebus_redis.settling import Request, bare
+
+MAX_SLEEP = 5.0
+"""Seconds after which a sleeping reader looks again in any case."""
+
+
+class StreamReader(Reader):
+    """Takes deliveries and settles them, as one consumer.
+
+    A server-side function cannot block, so an idle reader sleeps on ``XREAD BLOCK``: it takes nothing,
+    so that it can be left waiting, woken or dropped at any time without losing sight of a message.
+    """
+
+    def __init__(self, server: Server, layout: Layout, inbox: Inbox, *, consumer: str, lease: float) -> None:
+        self._server = server
+        self._layout = layout
+        self._inbox = inbox
+        self._consumer = consumer
+        self._lease = lease
+        self._keys = (layout.meta(inbox.name),)
+        self._epoch = ""
+        self._held: set[str] = set()
+        self._started: set[str] = set()
+        self._lost_reply = False
+        self._draining = False
+        self._closed = False
+        self._woken = False
+        self._alarm = asyncio.Event()
+        self._listener: Redis | None = None
+        self._listening: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Register the consumer, or go on with its registration."""
+        reply = await self._server.call(
+            "open",
+            (*self._keys, self._layout.index()),
+            (self._inbox.name, self._inbox.group, self._consumer, self._milliseconds()),
+        )
+        self._epoch = reply.decode()
+
+    async def receive(self, *, limit: int, start: int, wait: float) -> Sequence[Delivery]:
+        """Return deliveries, sleeping until there are any, `wake` is called or *wait* is over."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait
+        while not self._closed:
+            self._alarm.clear()
+            await self._resynchronise()
+            kind, due, rest = await self._poll(limit, start)
+            if kind == b"deliveries" and rest:
+                return self._deliveries(rest, start)
+            # A suspect message waits until nothing else runs here; `settle` rings when that is so.
+            self._draining = kind == b"drain"
+            left = deadline - loop.time()
+            if left <= 0 or self._woken:
+                break
+            if not self._draining:
+                self._listen(rest)
+                left = min(left, due)
+            await self._sleep(min(left, self._lease / 3, MAX_SLEEP))
+            if self._woken:
+                break
+        self._woken = False
+        return []
+
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Settled]:
+        """Settle a batch in one call; the server decides by owner and epoch."""
+        request = Request(batch, epoch=self._epoch, held=self._held, layout=self._layout)
+        if request.args:
+            reply = await self._server.call(
+                "settle",
+                (*self._keys, *request.keys),
+                (self._inbox.group, self._consumer, self._epoch, self._milliseconds(), *request.args),
+            )
+            request.answered(reply)
+        self._held -= request.released
+        self._started -= request.released
+        self._started |= request.started
+        if self._draining and not self._started:
+            self._alarm.set()
+        return request.results
+
+    def wake(self) -> None:
+        """Make a waiting `receive` return."""
+        self._woken = True
+        self._alarm.set()
+
+    async def close(self) -> None:
+        """Hand back what was not started, and stop listening."""
+        if self._closed:
+            return
+        self._closed = True
+        self._alarm.set()
+        await self._stop_listening()
+        with suppress(HivebusError):
+            # A server that is away takes it back by itself when the lease is over.
+            await self._server.call("close", self._keys, (self._inbox.group, self._consumer, self._epoch))
+
+    async def _poll(self, limit: int, start: int) -> tuple[bytes, float, list[bytes]]:
+        try:
+            epoch, kind, due, *rest = await self._server.call(
+                "receive",
+                self._keys,
+                (self._inbox.group, self._consumer, self._milliseconds(), limit, start, len(self._started)),
+            )
+        except BaseException:
+            # The reply may have carried messages: ask for them before anything else.
+            self._lost_reply = True
+            raise
+        self._renew(epoch.decode())
+        return kind, int(due) / 1000, rest
+
+    def _renew(self, epoch: str) -> None:
+        if epoch != self._epoch:
+            # The lease was lost meanwhile: all that this consumer held is somebody else's now.
+            self._epoch = epoch
+            self._held.clear()
+            self._started.clear()
+
+    def _deliveries(self, rest: list[bytes], start: int) -> list[Delivery]:
+        deliveries = []
+        for at in range(0, len(rest), 3):
+            token = rest[at].decode()
+            if rest[at + 2]:
+                deliveries.append(_with_fate(token, rest[at + 1], rest[at + 2]))
+            else:
+                deliveries.append(Delivery(token, rest[at + 1]))
+        tokens = [delivery.token for delivery in deliveries]
+        self._held.update(tokens)
+        self._started.update(tokens[:start])
+        return deliveries
+
+    async def _resynchronise(self) -> None:
+        """Give back what the server handed over in a reply that never arrived."""
+        if not self._lost_reply:
+            return
+        known = {bare(token) for token in self._held}
+        tokens = await self._server.call("held", self._keys, (self._inbox.group, self._consumer))
+        lost = [token.decode() for token in tokens if token.decode() not in known]
+        self._lost_reply = False
+        for at in range(0, len(lost), 500):
+            await self.settle([Retry(f"{token}/{self._epoch}/", 0, counts=False) for token in lost[at : at + 500]])
+
+    def _listen(self, ids: Sequence[bytes]) -> None:
+        # One that still waits is kept: the ids that it waits behind are older, so it can only ring too early.
+        if self._listening is None or self._listening.done():
+            self._listening = asyncio.create_task(self._ring_on_entries(ids))
+
+    async def _ring_on_entries(self, ids: Sequence[bytes]) -> None:
+        if self._listener is None:
+            self._listener = await self._server.listener(wait=MAX_SLEEP)
+        streams = [self._layout.stream(self._inbox.name, level) for level in LEVELS]
+        words: list[Any] = ["XREAD", "COUNT", 1, "BLOCK", int(MAX_SLEEP * 1000), "STREAMS"]
+        try:
+            with translated(self._server.where):
+                await self._listener.execute_command(*words, *streams, self._layout.bell(self._inbox.name), *ids)
+        except HivebusError:
+            # The next poll meets the same server and reports it.
+            pass
+        self._alarm.set()
+
+    async def _sleep(self, seconds: float) -> None:
+        timer = asyncio.get_running_loop().call_later(seconds, self._alarm.set)
+        try:
+            await self._alarm.wait()
+        finally:
+            timer.cancel()
+
+    async def _stop_listening(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait([self._listening])
+        if self._listener is not None:
+            await self._listener.aclose(close_connection_pool=True)
+
+    def _milliseconds(self) -> int:
+        return int(self._lease * 1000)
+
+
+def _with_fate(token: str, data: bytes, fate: bytes) -> Delivery:
+    parts = [int(part) for part in fate.split(b",")]
+    return Delivery(token, data, parts[0] + 1, parts[1], parts[2], len(parts) > 3)

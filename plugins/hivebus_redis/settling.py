@@ -1,0 +1,97 @@
+"""A batch of settlements as one call: words for the server, and its answer as results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hivebus.errors import Unsupported
+from hivebus.transport import Ack, DeadLetter, Extend, Outgoing, Retry, Settled, Settlement, Start
+from hivebus_redis.layout import Layout
+
+_ANSWERS: dict[int, Settled] = {ord("d"): "done", ord("s"): "stale", ord("g"): "gone"}
+
+
+class Request:
+    """One ``settle`` call: `args` and `keys` go to the server, `answered` takes its reply.
+
+    Attributes:
+        results: one per settlement, in order; complete after `answered`.
+        released: tokens that this consumer no longer holds.
+        started: tokens that are marked started by this call.
+    """
+
+    def __init__(self, batch: Sequence[Settlement], *, epoch: str, held: set[str], layout: Layout) -> None:
+        self.args: list[Any] = []
+        self.keys: list[str] = []
+        self.results: list[Settled] = ["stale"] * len(batch)
+        self.released: set[str] = set()
+        self.started: set[str] = set()
+        self._layout = layout
+        self._tokens = [item.token for item in batch]
+        self._order: list[int] = []
+        self._starts: set[int] = set()
+        self._final: set[int] = set()
+        self._acks: dict[str, tuple[list[str], list[str], list[int]]] = {}
+        for index, item in enumerate(batch):
+            level, entry, issued, message_id = item.token.split("/", 3)
+            if issued == epoch:
+                self._add(index, item, level, entry, message_id, item.token in held)
+        for level, (entries, ids, indexes) in self._acks.items():
+            self.args += ("A", level, len(entries), *entries, *ids)
+            self._order += indexes
+        if self.keys:
+            self.keys.append(layout.index())
+
+    def answered(self, reply: bytes) -> None:
+        """Take the server's answer: one letter per settlement, or that the lease was lost."""
+        if reply == b"stale":
+            self.released = set(self._tokens)
+            return
+        for index, letter in zip(self._order, reply, strict=True):
+            self.results[index] = _ANSWERS[letter]
+            if index in self._starts and letter == ord("d"):
+                self.started.add(self._tokens[index])
+            elif index in self._final or letter != ord("d"):
+                self.released.add(self._tokens[index])
+
+    def _add(self, index: int, item: Settlement, level: str, entry: str, message_id: str, held: bool) -> None:
+        if isinstance(item, Ack):
+            if item.result is not None:
+                raise Unsupported("this transport does not keep handler results", hint="leave out result")
+            if item.reply is not None:
+                self._publish(item.reply)
+            self._final.add(index)
+            if held:
+                entries, ids, indexes = self._acks.setdefault(level, ([], [], []))
+                entries.append(entry)
+                ids.append(message_id)
+                indexes.append(index)
+                return
+            self.args += ("a", level, entry, message_id)
+        elif isinstance(item, Start):
+            self._starts.add(index)
+            self.args += ("S", level, entry)
+        elif isinstance(item, Retry):
+            self._final.add(index)
+            self.args += ("R", level, entry, int(item.delay * 1000), int(item.counts))
+        elif isinstance(item, DeadLetter):
+            self._final.add(index)
+            self.args += ("D", level, entry, item.reason)
+        elif isinstance(item, Extend):
+            self.args += ("E", level, entry)
+        self._order.append(index)
+
+    def _publish(self, reply: Outgoing) -> None:
+        meta = self._layout.meta(reply.inbox)
+        if meta not in self.keys:
+            self.keys.append(meta)
+        ttl = "" if reply.ttl is None else int(reply.ttl * 1000)
+        # KEYS[1] is the inbox that is settled, so the first reply inbox is KEYS[2].
+        self.args += ("P", self.keys.index(meta) + 2, reply.priority, reply.message_id, reply.data, ttl)
+
+
+def bare(token: str) -> str:
+    """Return ``level/entry`` of a token, which names the message without its lease."""
+    level, entry, _ = token.split("/", 2)
+    return f"{level}/{entry}"
