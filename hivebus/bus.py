@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from hivebus import envelope as envelopes
 from hivebus import limits
 from hivebus.codec import Codec, JsonCodec
-from hivebus.consumer import Consumer, Policy, Work
+from hivebus.consumer import Consumer, Policy
 from hivebus.errors import ConfigError, HivebusError, Reject, Unsupported
 from hivebus.inflow import Inflow
 from hivebus.middleware import around_handle, around_send
@@ -233,7 +233,8 @@ class Bus:
         consumer = Consumer(
             reader,
             codec=self._codec,
-            handle=self._handler(),
+            handler=self._handler(),
+            reply=self._reply_of,
             policy=Policy(
                 concurrency=concurrency,
                 lease=self._lease,
@@ -330,23 +331,25 @@ class Bus:
             data=data,
         )
 
-    def _handler(self) -> Callable[[Work], Awaitable[Outgoing | None]]:
-        handle = around_handle(self._handle_layers, self._dispatch) if self._handle_layers else self._dispatch
+    def _handler(self) -> Callable[[Message], Handler]:
+        if not self._handle_layers:
+            return self._registered
 
-        async def handle_work(work: Work) -> Outgoing | None:
-            message = work.message
-            result = await handle(message)
-            return None if result is None or is_reply(message) else await self._reply_of(message, result)
+        async def dispatch(message: Message) -> Any:
+            return await self._registered(message)(message)
 
-        return handle_work
+        handle = around_handle(self._handle_layers, dispatch)
+        return lambda message: handle
 
-    async def _dispatch(self, message: Message) -> Any:
+    def _registered(self, message: Message) -> Handler:
         handler = self._handlers.get(message.message_type, self._otherwise)
         if handler is None:
             raise Reject("no_handler")
-        return await handler(message)
+        return handler
 
     async def _reply_of(self, message: Message, result: Any) -> Outgoing | None:
+        if is_reply(message):
+            return None
         envelope = compose_reply(message, result, from_agent=self.agent)
         if self._plain:
             data = envelopes.encode(envelope, limit=self._limit)

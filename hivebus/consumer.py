@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hivebus.codec import Codec
 from hivebus.errors import HivebusError, InvalidMessage, Reject
@@ -49,16 +49,17 @@ class Policy:
     max_batch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """One delivery and the message in it."""
 
     delivery: Delivery
     message: Message
 
 
-Handler = Callable[[Work], Awaitable[Outgoing | None]]
-"""Handles one message and returns the reply that travels in its ack, if there is one."""
+Handler = Callable[["Message"], Awaitable[Any]]
+"""Handles one message; what it returns may become a reply."""
+Reply = Callable[["Message", Any], Awaitable[Outgoing | None]]
+"""Makes the reply that travels in the ack out of what a handler returned, if there is to be one."""
 
 
 class Consumer:
@@ -67,7 +68,9 @@ class Consumer:
     Args:
         reader: the open inbox.
         codec: turns bytes into messages.
-        handle: is called once per delivery; returning acks it, raising retries it.
+        handler: finds the handler of a message, which is called once per delivery; returning acks it,
+            raising retries it.
+        reply: makes a reply out of what a handler returned.
         delivered: is told about each batch before its handlers run.
         settled: is told about each batch of settlements with the server's answers.
     """
@@ -77,14 +80,16 @@ class Consumer:
         reader: Reader,
         *,
         codec: Codec,
-        handle: Handler,
+        handler: Callable[[Message], Handler],
+        reply: Reply,
         policy: Policy,
         delivered: Callable[[Sequence[Work]], None],
         settled: Callable[[Sequence[tuple[Settlement, Settled]]], None],
     ) -> None:
         self._reader = reader
         self._codec = codec
-        self._handle = handle
+        self._handler = handler
+        self._reply = reply
         self._policy = policy
         self._delivered = delivered
         self._pace = Pace(concurrency=policy.concurrency)
@@ -96,7 +101,8 @@ class Consumer:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._idle: deque[asyncio.Future[None]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
-        self._alone: asyncio.Future[Settled] | None = None
+        self._waking = False
+        self._alone = False
         self._room = asyncio.Event()
         self._stopping = False
         self._give_up_at: float | None = None
@@ -130,7 +136,7 @@ class Consumer:
         pause = FIRST_PAUSE
         while not self._stopping:
             room = self._pace.window() - self._queued - len(self._running)
-            if room <= 0 or self._alone is not None:
+            if room <= 0 or self._alone:
                 self._room.clear()
                 await self._room.wait()
                 continue
@@ -159,7 +165,7 @@ class Consumer:
         self._delivered(works)
         for work in works:
             if work.delivery.alone:
-                self._alone = asyncio.get_running_loop().create_future()
+                self._alone = True
             self._settler.hold(work.delivery.token)
             self._levels[LEVELS[work.message.priority]].append(work)
         self._queued += len(works)
@@ -167,7 +173,7 @@ class Consumer:
 
     def _give_up(self, delivery: Delivery, reason: str) -> None:
         _log.warning("a message became a dead letter", extra={"token": delivery.token, "reason": reason})
-        self._settler.submit(DeadLetter(delivery.token, reason))
+        self._settler.put(DeadLetter(delivery.token, reason))
 
     async def _pause(self, seconds: float) -> None:
         self._room.clear()
@@ -197,7 +203,8 @@ class Consumer:
                     return
                 await self._until_woken()
             work = self._next()
-            if self._queued:
+            # The next worker is woken by the one before it, so that handlers that do not suspend wake one only.
+            if self._queued and not self._waking:
                 self._wake_worker()
             await self._handle_one(work)
 
@@ -215,7 +222,9 @@ class Consumer:
         self._running[token] = task
         settlement: Settlement = Retry(token, 0, counts=False)
         try:
-            settlement = Ack(token, None, await self._handle(work))
+            message = work.message
+            result = await self._handler(message)(message)
+            settlement = Ack(token, None, None if result is None else await self._reply(message, result))
         except asyncio.CancelledError as error:
             if task.cancelling():
                 # Stopped or fenced: handed back uncounted, unless it is somebody else's already.
@@ -227,11 +236,12 @@ class Consumer:
             settlement = self._failed(work, error)
         finally:
             del self._running[token]
-            answer = self._settler.submit(settlement)
             self._pace.handled()
             self._room.set()
             if work.delivery.alone:
-                answer.add_done_callback(self._end_alone)
+                self._settler.submit(settlement).add_done_callback(self._end_alone)
+            else:
+                self._settler.put(settlement)
 
     def _failed(self, work: Work, error: BaseException) -> Settlement:
         delivery, options = work.delivery, work.message.delivery_options
@@ -247,20 +257,24 @@ class Consumer:
         return Retry(delivery.token, retry_delay(failures=failures, base=options.retry_delay))
 
     def _end_alone(self, answer: asyncio.Future[Settled]) -> None:
-        self._alone = None
+        self._alone = False
         self._room.set()
 
     def _wake_worker(self) -> None:
         while self._idle:
             waiting = self._idle.popleft()
             if not waiting.done():
+                self._waking = True
                 waiting.set_result(None)
                 return
 
     async def _until_woken(self) -> None:
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._idle.append(waiting)
-        await waiting
+        try:
+            await waiting
+        finally:
+            self._waking = False
 
     # --- stopping ----------------------------------------------------------------------------
 
@@ -281,7 +295,7 @@ class Consumer:
         self._stopping = True
         for level in self._levels:
             for work in level:
-                self._settler.submit(Retry(work.delivery.token, 0, counts=False))
+                self._settler.put(Retry(work.delivery.token, 0, counts=False))
             level.clear()
         self._queued = 0
         while self._idle:

@@ -75,16 +75,16 @@ def compose(
         limits.check_message_type(message_type),
         limits.check_priority(priority),
         now() if timestamp is None else timestamp,
-        limits.check_ttl(ttl),
+        None if ttl is None else limits.check_ttl(ttl),
         limits.check_json(content, field="body.content"),
-        limits.check_mapping(context, field="body.context"),
-        limits.check_mapping(metadata, field="body.metadata"),
+        context if context is NOTHING else limits.check_mapping(context, field="body.context"),
+        metadata if metadata is NOTHING else limits.check_mapping(metadata, field="body.metadata"),
         limits.check_flag(require_ack, field="delivery_options.require_ack"),
         limits.check_max_retries(max_retries),
         limits.check_retry_delay(retry_delay),
         None if correlation_id is None else limits.check_message_id(correlation_id, field="correlation_id"),
         None if reply_to is None else check_reply_to(reply_to),
-        limits.check_label(traceparent, field="traceparent"),
+        None if traceparent is None else limits.check_label(traceparent, field="traceparent"),
     )
 
 
@@ -109,14 +109,14 @@ def encode(envelope: Envelope, *, limit: int = limits.MAX_ENCODED) -> bytes:
 
 def new_message_id() -> str:
     """Return a random version 4 UUID; four times as fast as `str(uuid.uuid4())`."""
-    raw = int.from_bytes(os.urandom(16)) & ~(0xF000 << 64 | 0xC000 << 48) | 0x4000 << 64 | 0x8000 << 48
-    text = f"{raw:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    raw = os.urandom(16)
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[raw[8] & 3]}{text[17:20]}-{text[20:]}"
 
 
 def now() -> str:
     """Return the time of the sender's clock in UTC; it informs people and decides nothing."""
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return datetime.now(UTC).isoformat()[: -len("+00:00")] + "Z"
 
 
 def check_reply_to(value: object) -> str:
@@ -140,7 +140,7 @@ def _json_address(value: str | tuple[str, ...]) -> str:
 
 
 def _json_optional(value: str | None) -> str:
-    return "null" if value is None else encode_basestring(value)
+    return "null" if value is None else str(encode_basestring(value))
 
 
 def _json_number(value: float | None) -> str:

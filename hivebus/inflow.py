@@ -83,22 +83,22 @@ class Inflow:
         self._closed = True
         self._reader.wake()
         for handed in self._fetched:
-            self._settler.submit(Retry(handed.token, 0, counts=False))
+            self._settler.put(Retry(handed.token, 0, counts=False))
         self._settler.give_up_after(LONGEST_PAUSE)
         await self._settler.close()
         await self._reader.close()
 
     def _take(self, delivery: Delivery) -> None:
         if delivery.crashes >= self._max_crashes:
-            self._settler.submit(DeadLetter(delivery.token, CRASH_LOOP))
+            self._settler.put(DeadLetter(delivery.token, CRASH_LOOP))
             return
         try:
             message = self._codec.decode(delivery.data)
         except InvalidMessage as error:
-            self._settler.submit(DeadLetter(delivery.token, f"invalid:{error.why}"))
+            self._settler.put(DeadLetter(delivery.token, f"invalid:{error.why}"))
             return
         if self._types is not None and message.message_type not in self._types:
-            self._settler.submit(Retry(delivery.token, COME_AGAIN, counts=False))
+            self._settler.put(Retry(delivery.token, COME_AGAIN, counts=False))
             return
         self._settler.hold(delivery.token)
         self._fetched.append(Handed(message, delivery, self._settler))

@@ -168,11 +168,6 @@ def check_encoded(data: bytes, *, limit: int = MAX_ENCODED) -> bytes:
     )
 
 
-def may_be_deep(data: bytes) -> bool:
-    """Tell at the price of two counts whether encoded JSON has brackets enough to nest too deep."""
-    return data.count(b"{") + data.count(b"[") > MAX_DEPTH
-
-
 def _check_nested(value: object, *, field: str, depth: int) -> None:
     if value is None or isinstance(value, (bool, int)):
         return

@@ -12,6 +12,9 @@ _NOT_YET = "is not routed yet: this release sends to single agents and lists of 
 
 def inboxes_of(to_agent: str | tuple[str, ...]) -> tuple[str, ...]:
     """Return the inboxes of an address, or raise `Unsupported` for one that needs a directory of members."""
+    if isinstance(to_agent, str) and to_agent[:1] not in "@*" and to_agent != "broadcast":
+        # One agent, checked when the message was made: parsing it again would cost every send.
+        return (to_agent,)
     address = parse_address(to_agent)
     if address.kind in ("agent", "list"):
         return address.names

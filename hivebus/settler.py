@@ -63,6 +63,11 @@ class Settler:
             self._held.pop(settlement.token, None)
         return self._batcher.submit(settlement)
 
+    def put(self, settlement: Settlement) -> None:
+        """Settle; the answer is told to *settled* and to nobody else."""
+        self._held.pop(settlement.token, None)
+        self._batcher.put(settlement)
+
     def give_up_after(self, seconds: float) -> None:
         """Stop trying to reach a server that is away after this time; the leases decide then."""
         self._deadline = asyncio.get_running_loop().time() + seconds

@@ -1,91 +1,152 @@
-"""One server: its address, its connections, and calls of the server-side functions."""
+"""One server: its connections, and calls of the server-side functions."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
+from hiredis import pack_command
 from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from hivebus.errors import ConfigError
+from hivebus.errors import ConfigError, Unsupported
 from hivebus_redis.address import Address
 from hivebus_redis.errors import translated
 from hivebus_redis.library import read_prefix, read_source
 
 CONNECT_TIMEOUT = 2.0
 REPLY_TIMEOUT = 5.0
-MAX_CONNECTIONS = 32
+Word = str | bytes | int
+
+
+class Channel:
+    """One connection that carries one command at a time, for one purpose.
+
+    redis-py connects, authenticates and parses; its command layer is left out, because it costs more
+    per message than the server does. Whatever goes wrong in the middle of a reply drops the
+    connection, so that the next command cannot read the answer of the last.
+    """
+
+    def __init__(self, address: Address, *, reply_timeout: float = REPLY_TIMEOUT) -> None:
+        self._where = address.where
+        self._connection = _make(address, reply_timeout)
+        self._turn = asyncio.Lock()
+
+    async def call(self, *words: Word) -> Any:
+        """Send one command and return its reply, as RESP2 has it: bytes, int, list or None."""
+        packed = pack_command(words)
+        async with self._turn:
+            with translated(self._where):
+                return await self._exchange(packed)
+
+    async def connect(self) -> None:
+        """Connect now, so that a server that is away is told apart from one that was lost."""
+        with translated(self._where, connecting=True):
+            await self._connection.connect()
+
+    async def close(self) -> None:
+        """Drop the connection."""
+        await self._connection.disconnect(nowait=True)
+
+    async def _exchange(self, packed: bytes) -> Any:
+        connection = self._connection
+        try:
+            if not connection.is_connected:
+                await connection.connect()
+            await connection.send_packed_command(packed, check_health=False)
+            return await connection.read_response(disconnect_on_error=False)
+        except exceptions.ResponseError:
+            raise
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
 
 
 class Server:
-    """Connections to one server; functions are loaded when the server does not have them."""
+    """The channels to one server; functions are loaded when the server does not have them.
+
+    Args:
+        address: where it is.
+
+    Publishing, settling and asking have a channel each; every reader has its own two.
+    """
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self.where = address.where
         self._prefix = read_prefix()
-        self._client = self._make(reply_timeout=REPLY_TIMEOUT, connections=MAX_CONNECTIONS)
+        self._channels: list[Channel] = []
+        self._publishing = self.channel()
+        self._asking = self.channel()
 
-    async def connect(self) -> dict[str, Any]:
-        """Connect, make sure of the functions, and return what ``INFO server`` says."""
-        with translated(self.where, connecting=True):
-            info: dict[str, Any] = await self._client.info("server")
-            await self._load()
-        return info
+    def channel(self, *, reply_timeout: float = REPLY_TIMEOUT) -> Channel:
+        """Return a new channel, connected at first use and closed together with the server."""
+        channel = Channel(self.address, reply_timeout=reply_timeout)
+        self._channels.append(channel)
+        return channel
 
-    async def call(self, function: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    async def connect(self) -> None:
+        """Connect, and make sure of the functions."""
+        await self._publishing.connect()
+        await self._load(self._publishing)
+
+    async def publish(self, keys: Sequence[str], args: Sequence[Word]) -> Any:
+        """Call the ``publish`` function."""
+        return await self.call("publish", keys, args, channel=self._publishing)
+
+    async def call(
+        self, function: str, keys: Sequence[str], args: Sequence[Word], *, channel: Channel | None = None
+    ) -> Any:
         """Call one of the functions of our library and return its reply."""
-        with translated(self.where):
-            try:
-                return await self._client.execute_command(
-                    "FCALL", self._prefix + function, len(keys), *keys, *args
-                )
-            except exceptions.ResponseError as error:
-                if "Function not found" not in str(error):
-                    raise
-            # A flushed or replaced server: what it lost is loaded again.
-            await self._load()
-            return await self._client.execute_command("FCALL", self._prefix + function, len(keys), *keys, *args)
+        channel = channel or self._asking
+        words = ("FCALL", self._prefix + function, len(keys), *keys, *args)
+        try:
+            return await channel.call(*words)
+        except Unsupported as error:
+            if "Function not found" not in str(error):
+                raise
+        # A flushed or replaced server: what it lost is loaded again.
+        await self._load(channel)
+        return await channel.call(*words)
 
-    async def command(self, *words: Any) -> Any:
+    async def command(self, *words: Word) -> Any:
         """Run a plain command."""
-        with translated(self.where):
-            return await self._client.execute_command(*words)
+        return await self._asking.call(*words)
 
-    async def listener(self, *, wait: float) -> Redis:
-        """Return a client of one connection for commands that block up to *wait* seconds."""
-        return self._make(reply_timeout=wait + 2.0, connections=1)
+    async def forget(self, channel: Channel) -> None:
+        """Close a channel that is no longer needed."""
+        self._channels.remove(channel)
+        await channel.close()
 
     async def close(self) -> None:
-        """Close every connection."""
-        await self._client.aclose(close_connection_pool=True)
+        """Close every channel."""
+        for channel in self._channels:
+            await channel.close()
 
-    async def _load(self) -> None:
+    async def _load(self, channel: Channel) -> None:
         try:
-            await self._client.execute_command("FUNCTION", "LOAD", read_source())
-        except exceptions.ResponseError as error:
+            await channel.call("FUNCTION", "LOAD", read_source())
+        except Unsupported as error:
             if "already exists" not in str(error):
                 raise
 
-    def _make(self, *, reply_timeout: float, connections: int) -> Redis:
-        try:
-            pool = BlockingConnectionPool.from_url(
-                self.address.url,
-                max_connections=connections,
-                timeout=reply_timeout,
-                socket_timeout=reply_timeout,
-                socket_connect_timeout=CONNECT_TIMEOUT,
-                # The client's own retry would store a message several times behind our back.
-                retry=Retry(NoBackoff(), 0),
-                legacy_responses=False,
-            )
-            return Redis(connection_pool=pool)
-        except (ValueError, TypeError) as error:
-            raise ConfigError(
-                f"the URL {self.where} is not understood: {error}",
-                hint="redis://HOST:PORT/DB, rediss://, unix:///PATH; options: max_messages, max_bytes and redis-py's own",
-            ) from error
 
+def _make(address: Address, reply_timeout: float) -> Connection:
+    try:
+        pool = ConnectionPool.from_url(
+            address.url,
+            socket_timeout=reply_timeout,
+            socket_connect_timeout=CONNECT_TIMEOUT,
+            # The client's own retry would store a message several times behind our back.
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+        return cast(Connection, pool.make_connection())
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"the URL {address.where} is not understood: {error}",
+            hint="redis://HOST:PORT/DB, rediss://, unix:///PATH; options: max_messages, max_bytes and redis-py's own",
+        ) from error

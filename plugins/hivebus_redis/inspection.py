@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from hivebus.transport import Counts, DeadLetters, Inspectable, Located, Schedules, State
-from hivebus_redis.connection import Server
+from hivebus_redis.connection import Server, Word
 from hivebus_redis.layout import Layout
 
 
@@ -52,7 +52,7 @@ class RedisInspection(Inspectable, DeadLetters, Schedules):
         """Cancel what nobody was handed yet."""
         return [flag == 1 for flag in await self._call("cancel", inbox, ids)]
 
-    async def _call(self, function: str, inbox: str, args: Sequence[object]) -> list[list[bytes]]:
+    async def _call(self, function: str, inbox: str, args: Sequence[Word]) -> list[list[bytes]]:
         return cast(list[list[bytes]], await self._server.call(function, (self._layout.meta(inbox),), args))
 
 

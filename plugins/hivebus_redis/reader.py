@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
-
-from redis.asyncio import Redis
 
 from hivebus.errors import HivebusError
 from hivebus.transport import Delivery, Inbox, Reader, Retry, Settled, Settlement
 from hivebus_redis.connection import Server
-from hivebus_redis.errors import translated
+from hivebus_redis.horizon import Horizon
 from hivebus_redis.layout import LEVELS, Layout
 from hivebus_redis.settling import Request, bare
 
@@ -41,8 +38,12 @@ class StreamReader(Reader):
         self._draining = False
         self._closed = False
         self._woken = False
+        self._horizon: Horizon | None = None
+        self._last_horizon: Horizon | None = None
         self._alarm = asyncio.Event()
-        self._listener: Redis | None = None
+        self._receiving = server.channel()
+        self._settling = server.channel()
+        self._bell = server.channel(reply_timeout=MAX_SLEEP + 2.0)
         self._listening: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -61,17 +62,13 @@ class StreamReader(Reader):
         while not self._closed:
             self._alarm.clear()
             await self._resynchronise()
-            kind, due, rest = await self._poll(limit, start)
-            if kind == b"deliveries" and rest:
-                return self._deliveries(rest, start)
-            # A suspect message waits until nothing else runs here; `settle` rings when that is so.
-            self._draining = kind == b"drain"
+            if self._horizon is None or wait <= 0:
+                deliveries = await self._poll(limit, start)
+                if deliveries:
+                    return deliveries
             left = deadline - loop.time()
             if left <= 0 or self._woken:
                 break
-            if not self._draining:
-                self._listen(rest)
-                left = min(left, due)
             await self._sleep(min(left, self._lease / 3, MAX_SLEEP))
             if self._woken:
                 break
@@ -86,6 +83,7 @@ class StreamReader(Reader):
                 "settle",
                 (*self._keys, *request.keys),
                 (self._inbox.group, self._consumer, self._epoch, self._milliseconds(), *request.args),
+                channel=self._settling,
             )
             request.answered(reply)
         self._held -= request.released
@@ -110,20 +108,36 @@ class StreamReader(Reader):
         with suppress(HivebusError):
             # A server that is away takes it back by itself when the lease is over.
             await self._server.call("close", self._keys, (self._inbox.group, self._consumer, self._epoch))
+        for channel in (self._receiving, self._settling, self._bell):
+            await self._server.forget(channel)
 
-    async def _poll(self, limit: int, start: int) -> tuple[bytes, float, list[bytes]]:
+    async def _poll(self, limit: int, start: int) -> list[Delivery]:
         try:
             epoch, kind, due, *rest = await self._server.call(
                 "receive",
                 self._keys,
                 (self._inbox.group, self._consumer, self._milliseconds(), limit, start, len(self._started)),
+                channel=self._receiving,
             )
         except BaseException:
             # The reply may have carried messages: ask for them before anything else.
             self._lost_reply = True
             raise
         self._renew(epoch.decode())
-        return kind, int(due) / 1000, rest
+        # A suspect message waits until nothing else runs here; `settle` rings when that is so.
+        self._draining = kind == b"drain"
+        if kind == b"idle":
+            self._horizon = Horizon(rest, due_at=asyncio.get_running_loop().time() + int(due) / 1000)
+            self._last_horizon = self._horizon
+        if kind != b"deliveries" or not rest:
+            return []
+        deliveries = [_delivery(rest[at].decode(), rest[at + 1]) for at in range(0, len(rest), 2)]
+        self._hold(deliveries, start)
+        if len(deliveries) < limit and self._last_horizon is not None and not deliveries[0].alone:
+            # The streams are read to their ends: listen behind what came, instead of asking once more.
+            self._last_horizon.move_behind(deliveries)
+            self._horizon = self._last_horizon
+        return deliveries
 
     def _renew(self, epoch: str) -> None:
         if epoch != self._epoch:
@@ -132,18 +146,10 @@ class StreamReader(Reader):
             self._held.clear()
             self._started.clear()
 
-    def _deliveries(self, rest: list[bytes], start: int) -> list[Delivery]:
-        deliveries = []
-        for at in range(0, len(rest), 3):
-            token = rest[at].decode()
-            if rest[at + 2]:
-                deliveries.append(_with_fate(token, rest[at + 1], rest[at + 2]))
-            else:
-                deliveries.append(Delivery(token, rest[at + 1]))
+    def _hold(self, deliveries: Sequence[Delivery], start: int) -> None:
         tokens = [delivery.token for delivery in deliveries]
         self._held.update(tokens)
         self._started.update(tokens[:start])
-        return deliveries
 
     async def _resynchronise(self) -> None:
         """Give back what the server handed over in a reply that never arrived."""
@@ -156,42 +162,41 @@ class StreamReader(Reader):
         for at in range(0, len(lost), 500):
             await self.settle([Retry(f"{token}/{self._epoch}/", 0, counts=False) for token in lost[at : at + 500]])
 
-    def _listen(self, ids: Sequence[bytes]) -> None:
-        # One that still waits is kept: the ids that it waits behind are older, so it can only ring too early.
-        if self._listening is None or self._listening.done():
-            self._listening = asyncio.create_task(self._ring_on_entries(ids))
-
-    async def _ring_on_entries(self, ids: Sequence[bytes]) -> None:
-        if self._listener is None:
-            self._listener = await self._server.listener(wait=MAX_SLEEP)
-        streams = [self._layout.stream(self._inbox.name, level) for level in LEVELS]
-        words: list[Any] = ["XREAD", "COUNT", 1, "BLOCK", int(MAX_SLEEP * 1000), "STREAMS"]
-        try:
-            with translated(self._server.where):
-                await self._listener.execute_command(*words, *streams, self._layout.bell(self._inbox.name), *ids)
-        except HivebusError:
-            # The next poll meets the same server and reports it.
-            pass
-        self._alarm.set()
-
     async def _sleep(self, seconds: float) -> None:
-        timer = asyncio.get_running_loop().call_later(seconds, self._alarm.set)
+        """Sleep until something may have changed."""
+        loop = asyncio.get_running_loop()
+        if self._horizon is not None:
+            seconds = min(seconds, max(0.0, self._horizon.due_at - loop.time()))
+            # One that still waits is kept: it waits behind older entries, so it can only ring too early.
+            if self._listening is None or self._listening.done():
+                self._listening = asyncio.create_task(self._ring_on_entries(self._horizon.ids))
+        timer = loop.call_later(seconds, self._alarm.set)
         try:
             await self._alarm.wait()
         finally:
             timer.cancel()
+            self._horizon = None
+
+    async def _ring_on_entries(self, ids: Sequence[bytes]) -> None:
+        streams = [self._layout.stream(self._inbox.name, level) for level in LEVELS]
+        streams.append(self._layout.bell(self._inbox.name))
+        with suppress(HivebusError):
+            # The next poll meets the same server and reports what is wrong.
+            await self._bell.call("XREAD", "COUNT", 1, "BLOCK", int(MAX_SLEEP * 1000), "STREAMS", *streams, *ids)
+        self._alarm.set()
 
     async def _stop_listening(self) -> None:
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait([self._listening])
-        if self._listener is not None:
-            await self._listener.aclose(close_connection_pool=True)
 
     def _milliseconds(self) -> int:
         return int(self._lease * 1000)
 
 
-def _with_fate(token: str, data: bytes, fate: bytes) -> Delivery:
-    parts = [int(part) for part in fate.split(b",")]
+def _delivery(token: str, data: bytes) -> Delivery:
+    token, _, fate = token.partition(" ")
+    if not fate:
+        return Delivery(token, data)
+    parts = [int(part) for part in fate.split(",")]
     return Delivery(token, data, parts[0] + 1, parts[1], parts[2], len(parts) > 3)

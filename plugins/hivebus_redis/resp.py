@@ -24,12 +24,13 @@ class Connection:
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``, as `hivebus_redis.address` parsed it.
         where: the server as it may be shown.
+        timeout: seconds that a reply may take.
 
     Raises:
         Unavailable: nobody answers there.
     """
 
-    def __init__(self, url: str, *, where: str) -> None:
+    def __init__(self, url: str, *, where: str, timeout: float = REPLY_TIMEOUT) -> None:
         self._where = where
         try:
             self._socket = _connect(url)
@@ -37,7 +38,7 @@ class Connection:
             raise Unavailable(
                 f"no server answers at {where}", cause=str(error), hint="start it, or check the URL: hivebus config show"
             ) from error
-        self._socket.settimeout(REPLY_TIMEOUT)
+        self._socket.settimeout(timeout)
         self._file = self._socket.makefile("rb")
         try:
             self._introduce(url)

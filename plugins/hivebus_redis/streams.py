@@ -93,8 +93,7 @@ class RedisStreams(RedisInspection, RedisDirectory, Transport):
         return reader
 
     async def _store(self, inbox: str, items: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
-        reply = await self._server.call(
-            "publish",
+        reply = await self._server.publish(
             (self._layout.meta(inbox), self._layout.index()),
             publish_arguments(inbox, items, self._server.address),
         )

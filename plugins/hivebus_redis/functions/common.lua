@@ -7,13 +7,16 @@
 --   sched         hash id -> "level:ttl:data" of scheduled messages
 --   ready         zset of tokens that may be handed out again, highest level first
 --   suspect       zset of tokens whose consumer died while they ran; handed out alone
---   started       hash token -> "0", or "1" when it runs alone
+--   fetched       set of tokens that were handed over and not started; what is in neither has started, so that
+--                 the common case, everything starts at once, writes nothing
+--   alone         set of tokens that run alone
 --   fate          hash token -> "attempts,failures,crashes" of earlier handings-over, where there were any
 --   lease         zset consumer -> end of its lease in ms
 --   consumers     hash consumer -> "epoch,lease" ; a new registration is a new epoch
 --   dlq           stream of dead letters
 --   id:<id>       digits "<ms><4 digits seq><level>" of its entry, "s" scheduled, "d<entry>" dead, "c" cancelled
 --   bell          stream of one entry, added to when idle readers should look again
+--   done          stream, one entry per batch of acks: the ids whose dedup window begins then
 --   cancelled     set of tokens that were cancelled before they were handed out
 --
 -- A token is "<level>/<entry>". What waits in `due`, `ready` or `suspect` stays in the stream and in the
@@ -34,9 +37,9 @@ local function names(meta, group)
   local suffix = group == 'main' and '' or '@' .. group
   return {
     base = base, group = group, meta = meta, q = base .. 'q:', id = base .. 'id:', sched = base .. 'sched',
-    schedule = base .. 'due', dlq = base .. 'dlq', cancelled = base .. 'cancelled', bell = base .. 'bell',
+    schedule = base .. 'due', dlq = base .. 'dlq', cancelled = base .. 'cancelled', bell = base .. 'bell', done = base .. 'done',
     due = base .. 'due' .. suffix, ready = base .. 'ready' .. suffix, suspect = base .. 'suspect' .. suffix,
-    started = base .. 'started' .. suffix, fate = base .. 'fate' .. suffix, lease = base .. 'lease' .. suffix,
+    fetched = base .. 'fetched' .. suffix, alone = base .. 'alone' .. suffix, fate = base .. 'fate' .. suffix, lease = base .. 'lease' .. suffix,
     consumers = base .. 'consumers' .. suffix,
   }
 end
@@ -90,6 +93,11 @@ local function add_fate(k, token, attempts, failures, crashes)
   redis.call('HSET', k.fate, token, (a + attempts) .. ',' .. (f + failures) .. ',' .. (c + crashes))
 end
 
+local function forget_marks(k, token)
+  redis.call('SREM', k.fetched, token)
+  redis.call('SREM', k.alone, token)
+end
+
 local function give_to(k, token, consumer)
   local level, entry = split(token)
   return redis.call('XCLAIM', k.q .. level, k.group, consumer, 0, entry, 'JUSTID')
@@ -125,15 +133,32 @@ local function unread(stream, group)
   return #redis.call('XRANGE', stream, '(' .. group['last-delivered-id'], '+')
 end
 
-local function add_entry(k, level, id, data, deadline)
-  local entry
+-- Returns where the entry is; the caller keeps it under the message's id.
+local function append(k, level, id, data, deadline)
   if deadline then
-    entry = redis.call('XADD', k.q .. level, '*', 'i', id, 'd', data, 'x', deadline)
-  else
-    entry = redis.call('XADD', k.q .. level, '*', 'i', id, 'd', data)
+    return place(redis.call('XADD', k.q .. level, '*', 'i', id, 'd', data, 'x', deadline), level)
   end
-  redis.call('SET', k.id .. id, place(entry, level))
-  return entry
+  return place(redis.call('XADD', k.q .. level, '*', 'i', id, 'd', data), level)
+end
+
+local function add_entry(k, level, id, data, deadline)
+  redis.call('SET', k.id .. id, append(k, level, id, data, deadline))
+end
+
+-- The dedup window of settled ids. A key with a time to live each would cost more than the rest of an ack.
+local function settle_ids(k, ids)
+  if #ids > 0 then redis.call('XADD', k.done, '*', 'i', table.concat(ids, ' ')) end
+end
+
+-- Forgets ids whose window is over, a few batches a call.
+local function sweep_ids(k, now)
+  local last = string.format('%.0f', now - DEDUP)
+  local rows = redis.call('XRANGE', k.done, '-', last, 'COUNT', 4)
+  if #rows == 0 then return end
+  for _, row in ipairs(rows) do
+    for id in string.gmatch(row[2][2], '%S+') do redis.call('UNLINK', k.id .. id) end
+  end
+  redis.call('XTRIM', k.done, 'MINID', (string.gsub(rows[#rows][1], '%d+$', function(seq) return seq + 1 end)))
 end
 
 -- Ack first: it works without memory, so that consumers can drain a full server.
@@ -141,7 +166,7 @@ local function bury(k, level, entry, fields, reason, now)
   local token = level .. '/' .. entry
   local attempts, failures, crashes = fate_of(k, token)
   redis.call('XACK', k.q .. level, k.group, entry)
-  redis.call('HDEL', k.started, token)
+  forget_marks(k, token)
   redis.call('HDEL', k.fate, token)
   local id = field(fields, 'i') or ''
   local data = field(fields, 'd')

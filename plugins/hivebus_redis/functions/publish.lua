@@ -12,6 +12,16 @@ local function backlog(k)
   return count
 end
 
+-- The ids of the call that are known already. Usually none is, which one command finds out for all.
+local function known_ids(k, args)
+  local keys, found = {}, {}
+  for i = 4, #args, 5 do keys[#keys + 1] = k.id .. args[i] end
+  if redis.call('EXISTS', unpack(keys)) > 0 then
+    for i = 4, #args, 5 do found[args[i]] = redis.call('EXISTS', k.id .. args[i]) == 1 end
+  end
+  return found
+end
+
 local function publish(keys, args)
   local k = names(keys[1], 'main')
   local now = now_ms()
@@ -27,27 +37,30 @@ local function publish(keys, args)
     bytes = count > 0 and bytes * math.min(1, truth / count) or 0
     count = truth
   end
-  local results = {}
+  local results, fresh, is_known = {}, {}, known_ids(k, args)
   for i = 4, #args, 5 do
     local id, level, delay, data = args[i], args[i + 1], tonumber(args[i + 2]), args[i + 4]
-    if redis.call('EXISTS', k.id .. id) == 1 then
+    if is_known[id] then
       results[#results + 1] = '2'
     elseif count + 1 > max_count or bytes + #data > max_bytes then
       results[#results + 1] = '0'
     else
+      is_known[id] = true
       count = count + 1
       bytes = bytes + #data
+      fresh[#fresh + 1] = k.id .. id
       if delay > 0 then
         redis.call('HSET', k.sched, id, level .. ':' .. args[i + 3] .. ':' .. data)
         add_due(k, k.schedule, now + delay, 's' .. id)
-        redis.call('SET', k.id .. id, 's')
+        fresh[#fresh + 1] = 's'
         results[#results + 1] = '3'
       else
-        add_entry(k, level, id, data, args[i + 3] ~= '' and now + args[i + 3])
+        fresh[#fresh + 1] = append(k, level, id, data, args[i + 3] ~= '' and now + args[i + 3])
         results[#results + 1] = '1'
       end
     end
   end
+  if #fresh > 0 then redis.call('MSET', unpack(fresh)) end
   redis.call('HSET', k.meta, 'n', count, 'b', string.format('%.0f', bytes))
   local readers = redis.call('ZCOUNT', k.lease, now, '+inf')
   local idle = known[3] and math.max(0, now - known[3]) or -1

@@ -17,23 +17,29 @@ end
 
 local function done_with(k, level, entry, id)
   local token = level .. '/' .. entry
-  redis.call('HDEL', k.started, token)
+  forget_marks(k, token)
   redis.call('HDEL', k.fate, token)
-  if id ~= '' then redis.call('PEXPIRE', k.id .. id, DEDUP) end
+  if id ~= '' then settle_ids(k, { id }) end
 end
 
-local function ack_many(k, args, at, has_fate)
+local function forget_many(k, level, args, first, count, has)
+  local tokens = {}
+  for i = 0, count - 1 do tokens[i + 1] = level .. '/' .. args[first + i] end
+  if has.fetched then redis.call('SREM', k.fetched, unpack(tokens)) end
+  if has.alone then redis.call('SREM', k.alone, unpack(tokens)) end
+  if has.fate then redis.call('HDEL', k.fate, unpack(tokens)) end
+end
+
+local function ack_many(k, args, at, has)
   local level, count = args[at + 1], tonumber(args[at + 2])
   local first = at + 3
   redis.call('XACK', k.q .. level, k.group, unpack(args, first, first + count - 1))
-  local tokens = {}
-  for i = 0, count - 1 do
-    tokens[i + 1] = level .. '/' .. args[first + i]
-    local id = args[first + count + i]
-    if id ~= '' then redis.call('PEXPIRE', k.id .. id, DEDUP) end
+  local ids = {}
+  for i = first + count, first + 2 * count - 1 do
+    if args[i] ~= '' then ids[#ids + 1] = args[i] end
   end
-  redis.call('HDEL', k.started, unpack(tokens))
-  if has_fate then redis.call('HDEL', k.fate, unpack(tokens)) end
+  settle_ids(k, ids)
+  if has.fetched or has.alone or has.fate then forget_many(k, level, args, first, count, has) end
   return first + 2 * count, string.rep('d', count)
 end
 
@@ -42,7 +48,7 @@ local function retry(k, level, entry, consumer, delay, counts, now)
   if verdict ~= 'd' then return verdict end
   local token = level .. '/' .. entry
   give_to(k, token, '~')
-  redis.call('HDEL', k.started, token)
+  forget_marks(k, token)
   add_fate(k, token, 1, counts == '1' and 1 or 0, 0)
   if delay > 0 then
     add_due(k, k.due, now + delay, 'r' .. token)
@@ -81,16 +87,19 @@ local function settle(keys, args)
   if not kept or string.match(kept, '^%d+') ~= epoch then return 'stale' end
   local now = now_ms()
   redis.call('ZADD', k.lease, 'GT', now + lease, consumer)
-  local has_fate = redis.call('EXISTS', k.fate) == 1
+  local has = {
+    fetched = redis.call('EXISTS', k.fetched) == 1,
+    alone = redis.call('EXISTS', k.alone) == 1,
+    fate = redis.call('EXISTS', k.fate) == 1,
+  }
   local results, marks, at = {}, {}, 5
   while at <= #args do
     local op, level, entry = args[at], args[at + 1], args[at + 2]
     local answer = 'd'
     if op == 'A' then
-      at, answer = ack_many(k, args, at, has_fate)
+      at, answer = ack_many(k, args, at, has)
     elseif op == 'S' then
       marks[#marks + 1] = level .. '/' .. entry
-      marks[#marks + 1] = '0'
       at = at + 3
     elseif op == 'a' then
       answer = holds(k, level, entry, consumer)
@@ -115,6 +124,6 @@ local function settle(keys, args)
     end
     results[#results + 1] = answer
   end
-  if #marks > 0 then redis.call('HSET', k.started, unpack(marks)) end
+  if #marks > 0 then redis.call('SREM', k.fetched, unpack(marks)) end
   return table.concat(results)
 end

@@ -1,0 +1,67 @@
+"""The same work through hivebus: fifty tasks that await their sends, one handler call and ack per message."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter, time
+
+from hivebus import Bus, Message
+
+TASKS = 50
+CONTENT = "x" * 200
+
+
+async def produce(url: str, count: int, *, rate: float | None = None) -> float:
+    """Send from fifty concurrent tasks, paced when *rate* (messages per second) is given; return the seconds."""
+    async with Bus(url, agent="producer") as bus:
+        began = perf_counter()
+
+        async def work(share: int) -> None:
+            for number in range(share):
+                if rate is not None:
+                    await asyncio.sleep(max(0.0, began + number * TASKS / rate - perf_counter()))
+                await bus.send("consumer", CONTENT, metadata={"t": time()} if rate else {})
+
+        await asyncio.gather(*(work(count // TASKS) for _ in range(TASKS)))
+        return perf_counter() - began
+
+
+async def consume(url: str, count: int) -> list[float]:
+    """Handle *count* messages and return each latency in seconds, where messages carry their time."""
+    latencies: list[float] = []
+    async with Bus(url, agent="consumer") as bus:
+
+        @bus.on()
+        async def handle(message: Message) -> None:
+            sent = message.body.metadata.get("t")
+            latencies.append(time() - sent if sent else 0.0)
+            if len(latencies) >= count:
+                bus.stop()
+
+        await bus.run()
+    return latencies
+
+
+async def ping(url: str, count: int) -> list[float]:
+    """One message at a time from `send` to its handler in the same process; return each latency."""
+    latencies: list[float] = []
+    arrived = asyncio.Event()
+    async with Bus(url, agent="consumer") as receiver, Bus(url, agent="producer") as sender:
+
+        @receiver.on()
+        async def handle(message: Message) -> None:
+            latencies.append(perf_counter() - sent)
+            arrived.set()
+
+        sent = perf_counter()
+        running = asyncio.create_task(receiver.run())
+        await asyncio.sleep(0.2)
+        for _ in range(count):
+            await asyncio.sleep(0.001)
+            arrived.clear()
+            sent = perf_counter()
+            await sender.send("consumer", CONTENT)
+            await arrived.wait()
+        receiver.stop()
+        await running
+    return latencies

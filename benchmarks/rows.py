@@ -1,0 +1,132 @@
+"""One function per row of the budget: each measures both sides and returns a ratio."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from statistics import median, quantiles
+from time import perf_counter, sleep
+from typing import Any
+
+import redis
+
+from benchmarks import bus, raw
+from benchmarks.server import empty
+from hivebus import envelope
+
+PAYLOAD = envelope.encode(envelope.compose(from_agent="producer", to_agent="consumer", content=bus.CONTENT))
+HEAD_START = 0.5
+
+
+def sustained(url: str, *, count: int = 40_000) -> tuple[float, float]:
+    """Return messages per second end to end, raw and hivebus, a process each for producer and consumer."""
+    empty(url)
+    asyncio.run(raw.prepare(url))
+    slow = _pair((raw.produce, (url, count, PAYLOAD)), (raw.consume, (url, count)))
+    empty(url)
+    ours = _pair((bus.produce, (url, count)), (bus.consume, (url, count)))
+    return count / slow[0], count / ours[0]
+
+
+def concurrent_sends(url: str, *, count: int = 30_000) -> tuple[float, float]:
+    """Return sends per second, raw pipelined XADD and fifty tasks awaiting `bus.send`."""
+    empty(url)
+    slow = asyncio.run(raw.produce(url, count, PAYLOAD))
+    empty(url)
+    ours = asyncio.run(bus.produce(url, count))
+    return count / slow, count / ours
+
+
+def one_at_a_time(url: str, *, count: int = 1_000) -> tuple[float, float]:
+    """Return the 95th percentile in ms from send to handler, raw and hivebus."""
+    empty(url)
+    asyncio.run(raw.prepare(url))
+    slow = asyncio.run(raw.ping(url, count, PAYLOAD))
+    empty(url)
+    return percentile(slow, 95), percentile(asyncio.run(bus.ping(url, count)), 95)
+
+
+def offered(url: str, *, rate: float, seconds: float = 3.0) -> tuple[float, float]:
+    """Return the 99th percentile in ms from send to handler at a fixed rate, raw and hivebus."""
+    count = int(rate * seconds)
+    empty(url)
+    asyncio.run(raw.prepare(url))
+    slow = _pair((_paced_raw, (url, count, rate)), (raw.consume, (url, count)))[1]
+    empty(url)
+    ours = _pair((_paced_bus, (url, count, rate)), (bus.consume, (url, count)))[1]
+    return percentile(slow, 99), percentile(ours, 99)
+
+
+def processes(url: str, words: Sequence[str], *, times: int = 20) -> tuple[float, float]:
+    """Return the median ms of `python3 -c pass` and of one `hivebus` process, in turns."""
+    python, hivebus = sys.executable, shutil.which("hivebus", path=os.path.dirname(sys.executable)) or "hivebus"
+    empty(url)
+    ours = [hivebus, *words]
+    _once(ours, url)
+    pairs = [(_once([python, "-c", "pass"], url), _once(ours, url)) for _ in range(times)]
+    return median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
+
+
+def memory(url: str, *, count: int = 50_000) -> tuple[float, float]:
+    """Return the bytes on the wire of a 200-byte message, and what the server uses for it when queued."""
+    empty(url)
+    asyncio.run(bus.produce(url, 100))
+    client = redis.Redis.from_url(url)
+    before = int(client.info("memory")["used_memory_dataset"] + client.info("memory")["used_memory_overhead"])
+    asyncio.run(bus.produce(url, count))
+    after = int(client.info("memory")["used_memory_dataset"] + client.info("memory")["used_memory_overhead"])
+    return float(len(PAYLOAD)), (after - before) / count
+
+
+def percentile(seconds: Sequence[float], nth: int) -> float:
+    """Return a percentile in milliseconds."""
+    return quantiles(seconds, n=100)[nth - 1] * 1000
+
+
+async def _paced_raw(url: str, count: int, rate: float) -> float:
+    return await raw.produce(url, count, PAYLOAD, rate=rate)
+
+
+async def _paced_bus(url: str, count: int, rate: float) -> float:
+    return await bus.produce(url, count, rate=rate)
+
+
+Job = tuple[Callable[..., Coroutine[Any, Any, Any]], tuple[Any, ...]]
+
+
+def _pair(producer: Job, consumer: Job) -> tuple[float, list[float]]:
+    """Run both in processes of their own; return the seconds from the first send, and the consumer's result."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        # Both interpreters are up before the clock starts.
+        list(pool.map(_warm, range(2)))
+        consuming = pool.submit(_run, *consumer)
+        sleep(HEAD_START)
+        began = perf_counter()
+        producing = pool.submit(_run, *producer)
+        latencies = consuming.result()
+        elapsed = perf_counter() - began
+        producing.result()
+    return elapsed, latencies
+
+
+def _warm(number: int) -> int:
+    sleep(0.2)
+    return number
+
+
+def _run(function: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]) -> Any:
+    return asyncio.run(function(*args))
+
+
+def _once(words: Sequence[str], url: str) -> float:
+    environment = {**os.environ, "HIVEBUS_URL": url, "HIVEBUS_AGENT": "producer"}
+    began = perf_counter()
+    subprocess.run(words, env=environment, stdout=subprocess.DEVNULL, check=True)
+    return (perf_counter() - began) * 1000
