@@ -83,9 +83,7 @@ def logs(app: App, *, lines: int, follow: bool) -> None:
 def _warn_if_unused(app: App) -> None:
     settings = app.settings
     if settings.has_url and not settings.url.startswith("embedded:"):
-        app.note(
-            f"hivebus: commands will not use this server: {settings.sources['url']} says {masked(settings.url)}"
-        )
+        app.note(f"hivebus: commands will not use this server: {settings.sources['url']} says {masked(settings.url)}")
 
 
 def _show(app: App, running: Instance) -> None:

@@ -108,7 +108,7 @@ class StreamReader(Reader):
         with suppress(HivebusError):
             # A server that is away takes it back by itself when the lease is over.
             await self._server.call("close", self._keys, (self._inbox.group, self._consumer, self._epoch))
-        for channel in (self._receiving, self._settling, self._bell):
+        for channel in (self._receiving, self._settling):
             await self._server.forget(channel)
 
     async def _poll(self, limit: int, start: int) -> list[Delivery]:
@@ -186,8 +186,10 @@ class StreamReader(Reader):
         self._alarm.set()
 
     async def _stop_listening(self) -> None:
+        # The connection is dropped rather than the task cancelled: on Python 3.11 a cancellation can get
+        # lost inside redis-py, and a plain read has taken nothing that could be lost.
+        await self._server.forget(self._bell)
         if self._listening is not None:
-            self._listening.cancel()
             await asyncio.wait([self._listening])
 
     def _milliseconds(self) -> int:

@@ -59,16 +59,17 @@ class Request:
         if isinstance(item, Ack):
             if item.result is not None:
                 raise Unsupported("this transport does not keep handler results", hint="leave out result")
-            if item.reply is not None:
-                self._publish(item.reply)
             self._final.add(index)
-            if held:
+            if item.reply is not None:
+                self.args += ("P", level, entry, message_id, *self._reply(item.reply))
+            elif held:
                 entries, ids, indexes = self._acks.setdefault(level, ([], [], []))
                 entries.append(entry)
                 ids.append(message_id)
                 indexes.append(index)
                 return
-            self.args += ("a", level, entry, message_id)
+            else:
+                self.args += ("a", level, entry, message_id)
         elif isinstance(item, Start):
             self._starts.add(index)
             self.args += ("S", level, entry)
@@ -82,13 +83,13 @@ class Request:
             self.args += ("E", level, entry)
         self._order.append(index)
 
-    def _publish(self, reply: Outgoing) -> None:
+    def _reply(self, reply: Outgoing) -> tuple[Any, ...]:
         meta = self._layout.meta(reply.inbox)
         if meta not in self.keys:
             self.keys.append(meta)
         ttl = "" if reply.ttl is None else int(reply.ttl * 1000)
         # KEYS[1] is the inbox that is settled, so the first reply inbox is KEYS[2].
-        self.args += ("P", self.keys.index(meta) + 2, reply.priority, reply.message_id, reply.data, ttl)
+        return (self.keys.index(meta) + 2, reply.priority, reply.message_id, reply.data, ttl)
 
 
 def bare(token: str) -> str:

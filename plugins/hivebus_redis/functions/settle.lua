@@ -2,12 +2,12 @@
 -- ARGV = group, consumer, epoch, lease, then operations:
 --   A level count entry... id...          acknowledged
 --   a level entry id                      acknowledged, not held by the caller's process: the answer tells whether it was
---   P key level id data ttl               a reply to publish before the acks, into the inbox of KEYS[key]
+--   P level entry id key level id data ttl  acknowledged together with a reply into the inbox of KEYS[key]
 --   R level entry delay counts            again after delay ms
 --   D level entry reason                  dead letter
 --   S level entry                         started
 --   E level entry                         lease renewed
--- Returns one letter per message: d done, s stale, g gone; replies have none. A lost epoch makes all stale.
+-- Returns one letter per operation: d done, s stale, g gone. A lost epoch makes all stale.
 
 local function holds(k, level, entry, consumer)
   local row = redis.call('XPENDING', k.q .. level, k.group, entry, entry, 1)[1]
@@ -115,9 +115,13 @@ local function settle(keys, args)
       answer = dead_letter(k, level, entry, consumer, args[at + 3], now)
       at = at + 4
     elseif op == 'P' then
-      reply(keys, args, at, now)
-      answer = ''
-      at = at + 6
+      answer = holds(k, level, entry, consumer)
+      if answer == 'd' then
+        reply(keys, args, at + 3, now)
+        redis.call('XACK', k.q .. level, k.group, entry)
+        done_with(k, level, entry, args[at + 3])
+      end
+      at = at + 9
     else
       answer = holds(k, level, entry, consumer)
       at = at + 3

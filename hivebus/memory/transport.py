@@ -1,0 +1,152 @@
+"""The reference transport: what each method of the transport page means, with nothing in the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hivebus import limits
+from hivebus.errors import HivebusError, InvalidMessage, Unavailable, Unsupported
+from hivebus.memory.inbox import DEDUP_WINDOW, LEVELS, MemoryInbox
+from hivebus.memory.reader import MemoryReader
+from hivebus.memory.server import MemoryServer, server_for
+from hivebus.transport import (
+    Capabilities,
+    Counts,
+    DeadLetters,
+    Directory,
+    Endpoint,
+    Entry,
+    Feature,
+    Inbox,
+    Inspectable,
+    Located,
+    Outgoing,
+    Published,
+    Reader,
+    Schedules,
+    Transport,
+    native,
+)
+
+
+class MemoryTransport(Transport, Inspectable, DeadLetters, Schedules, Directory):
+    """All transports made for one URL and namespace in one event loop are clients of one server."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._connected: MemoryServer | None = None
+
+    async def connect(self) -> Capabilities:
+        self._connected = server_for(self._endpoint)
+        return Capabilities(
+            evidence=native("acked"),
+            durability=Feature("absent", "none"),
+            redelivery=native(),
+            fencing=native(),
+            priority=native(len(LEVELS)),
+            priority_survives_retry=native(),
+            delay=native(limits.MAX_DELAY),
+            ttl=native(),
+            order=native("per_inbox"),
+            dedup=native(DEDUP_WINDOW),
+            attempts=native("exact"),
+            atomic_reply=native(),
+            inspect=native(),
+            dead_letters=native(),
+            retention_guard=native(),
+            directory=native(),
+            max_body=native(self._endpoint.limit),
+        )
+
+    async def close(self) -> None:
+        # What a consumer fetched stays with its lease: a later process may settle it in its name.
+        self._connected = None
+
+    async def publish(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
+        results = [self._publish(item) for item in batch]
+        self._server.ring()
+        return results
+
+    async def open(self, inbox: Inbox, *, consumer: str, lease: float) -> Reader:
+        if inbox.group != "main":
+            raise Unsupported(
+                f"memory:// keeps one group per inbox, and {inbox.group!r} of {inbox.name} is a second one",
+                hint="open an inbox of its own for the second group",
+            )
+        return MemoryReader(self._server, inbox.name, consumer=consumer, lease=lease)
+
+    # --- Inspectable ----------------------------------------------------------------------------
+
+    async def inboxes(self) -> Sequence[str]:
+        return sorted(self._server.inboxes)
+
+    async def counts(self, inboxes: Sequence[str]) -> Sequence[Counts]:
+        known = {inbox.name: inbox.counts(_now()) for inbox in self._server.existing(inboxes)}
+        return [known.get(name, Counts()) for name in inboxes]
+
+    async def locate(self, ids: Sequence[str], inboxes: Sequence[str]) -> Sequence[Located]:
+        found = (inbox.locate(each, _now()) for inbox in self._server.existing(inboxes) for each in ids)
+        return [located for located in found if located is not None]
+
+    async def peek(self, inbox: str, *, limit: int) -> Sequence[Located]:
+        return [located for each in self._server.existing([inbox]) for located in each.peek(limit, _now())]
+
+    # --- DeadLetters and Schedules ----------------------------------------------------------------
+
+    async def dead(self, inbox: str, *, limit: int) -> Sequence[Located]:
+        return [located for each in self._server.existing([inbox]) for located in each.dead(limit, _now())]
+
+    async def requeue(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
+        results = [self._existing(inbox).requeue(each, _now()) for each in ids]
+        self._server.ring()
+        return results
+
+    async def purge(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
+        return [self._existing(inbox).purge(each, _now()) for each in ids]
+
+    async def cancel(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
+        return [self._existing(inbox).cancel(each, _now()) for each in ids]
+
+    # --- Directory --------------------------------------------------------------------------------
+
+    async def read(self, kind: str) -> Mapping[str, Entry]:
+        return self._server.directory.read(kind, _now())
+
+    async def write(
+        self,
+        kind: str,
+        name: str,
+        value: Mapping[str, Any] | None,
+        *,
+        expect: int | None = None,
+        ttl: float | None = None,
+    ) -> int:
+        expires = None if ttl is None else _now() + ttl
+        return self._server.directory.write(kind, name, value, expect=expect, expires=expires, now=_now())
+
+    # --- Inside -----------------------------------------------------------------------------------
+
+    @property
+    def _server(self) -> MemoryServer:
+        if self._connected is None:
+            raise Unavailable(
+                "memory:// is not connected", cause="connect was not called, or close was", hint="await connect()"
+            )
+        return self._connected
+
+    def _existing(self, name: str) -> MemoryInbox:
+        """Return the inbox of that name, or one that is forgotten at once: to ask for it does not create it."""
+        return self._server.inboxes.get(name) or MemoryInbox(name)
+
+    def _publish(self, item: Outgoing) -> Published | HivebusError:
+        try:
+            limits.check_encoded(item.data, limit=self._endpoint.limit)
+        except InvalidMessage as error:
+            return error
+        return self._server.inbox(item.inbox).publish(item, _now())
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,12 @@
+"""Every promise of the transport page, a small function each."""
+
+from __future__ import annotations
+
+from hivebus.testing.checks import directory, giving_up, inspecting, leases, listening, publishing, receiving, settling
+from hivebus.testing.promises import Check
+
+
+def all_checks() -> tuple[Check, ...]:
+    """Return the checks in the order in which they are written down."""
+    rooms = (publishing, receiving, settling, leases, inspecting, giving_up, directory, listening)
+    return tuple(each for room in rooms for each in vars(room).values() if isinstance(each, Check))
