@@ -33,9 +33,17 @@ class Row:
 
 
 ROWS = (
-    Row(name="sustained", unit="msg/s", measure=rows.sustained, figure="ratio", floor=0.83, aim=1.2, more_is_better=True),
     Row(
-        name="sends", unit="msg/s", measure=rows.concurrent_sends, figure="ratio", floor=0.5, aim=0.9, more_is_better=True
+        name="sustained", unit="msg/s", measure=rows.sustained, figure="ratio", floor=0.83, aim=1.2, more_is_better=True
+    ),
+    Row(
+        name="sends",
+        unit="msg/s",
+        measure=rows.concurrent_sends,
+        figure="ratio",
+        floor=0.5,
+        aim=0.9,
+        more_is_better=True,
     ),
     Row(name="ping", unit="ms p95", measure=rows.one_at_a_time, figure="ratio", floor=2.5, aim=1.5),
     Row(

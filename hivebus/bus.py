@@ -184,9 +184,7 @@ class Bus:
 
     async def send_many(self, messages: Sequence[Message]) -> list[Receipt | HivebusError]:
         """Send messages; return one receipt or one error per message, in order."""
-        outcomes = await asyncio.gather(
-            *(self.send_message(message) for message in messages), return_exceptions=True
-        )
+        outcomes = await asyncio.gather(*(self.send_message(message) for message in messages), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException) and not isinstance(outcome, HivebusError):
                 raise outcome

@@ -232,7 +232,7 @@ class Consumer:
             settlement = self._failed(work, error)
         except Reject as verdict:
             settlement = DeadLetter(token, verdict.reason)
-        except Exception as error:  # whatever a handler raises is a failed attempt, and never ours
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is a failed attempt, and never ours
             settlement = self._failed(work, error)
         finally:
             del self._running[token]

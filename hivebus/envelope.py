@@ -13,6 +13,7 @@ from json.encoder import JSONEncoder, encode_basestring
 from typing import Any, NamedTuple
 
 from hivebus import limits
+from hivebus.errors import InvalidMessage
 
 DEFAULT_TYPE = "information_share"
 DEFAULT_PRIORITY = "medium"
@@ -123,7 +124,7 @@ def check_reply_to(value: object) -> str:
     """Return the address for replies: one agent or pool, never everyone."""
     checked = limits.check_address(value, field="reply_to")
     if isinstance(checked, tuple) or checked in ("*", "broadcast"):
-        raise limits.InvalidMessage(field="reply_to", value=value, rule="must be one agent or one @pool")
+        raise InvalidMessage(field="reply_to", value=value, rule="must be one agent or one @pool")
     return checked
 
 

@@ -103,7 +103,7 @@ class ConfigError(HivebusError):
     """A setting or URL is wrong."""
 
 
-class Reject(Exception):  # noqa: N818 - control flow that a handler raises, not a failure
+class Reject(Exception):
     """Raised by a handler: dead-letter this message now, with this reason."""
 
     def __init__(self, reason: str = "rejected") -> None:

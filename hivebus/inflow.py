@@ -47,9 +47,7 @@ class Inflow:
         self._max_crashes = max_crashes
         self._pace = Pace(concurrency=1)
         self._fetched: deque[Handed] = deque()
-        self._settler = Settler(
-            reader, lease=lease, max_batch=max_batch, settled=settled, fenced=lambda token: None
-        )
+        self._settler = Settler(reader, lease=lease, max_batch=max_batch, settled=settled, fenced=lambda token: None)
         self._settler.start()
         self._closed = False
 

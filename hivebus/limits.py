@@ -98,9 +98,7 @@ def check_delay(value: object) -> float:
 
 def check_retry_delay(value: object) -> float:
     """Return the base delay between two attempts, in seconds."""
-    return _number(
-        value, field="delivery_options.retry_delay", low=0, high=MAX_RETRY_DELAY, unit=" seconds"
-    )
+    return _number(value, field="delivery_options.retry_delay", low=0, high=MAX_RETRY_DELAY, unit=" seconds")
 
 
 def check_max_retries(value: object) -> int:

@@ -108,9 +108,7 @@ class Message(BaseModel):
     )
     from_agent: str = Field(json_schema_extra={"pattern": f"^{limits.NAME_PATTERN}$"})
     to_agent: str | tuple[str, ...]
-    message_type: str = Field(
-        default=envelope.DEFAULT_TYPE, json_schema_extra={"pattern": f"^{limits.TYPE_PATTERN}$"}
-    )
+    message_type: str = Field(default=envelope.DEFAULT_TYPE, json_schema_extra={"pattern": f"^{limits.TYPE_PATTERN}$"})
     priority: Priority = Priority.MEDIUM
     timestamp: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
     ttl: Number | None = None
@@ -138,7 +136,7 @@ class Message(BaseModel):
     def from_json(cls, data: bytes | str) -> Self:
         """Return the message in *data*, in the canonical or the short shape, or raise `InvalidMessage`."""
         try:
-            message = cls.__pydantic_validator__.validate_json(data)
+            message: Self = cls.__pydantic_validator__.validate_json(data)
         except ValidationError as error:
             message = cls.from_short(_short_shape(data, error))
         # A text nests nowhere: the usual message need not be searched.

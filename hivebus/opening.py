@@ -65,7 +65,7 @@ async def connect(
         raise
     if not chosen.has_url:
         # Two programs with different settings are on two buses: this line is how people notice.
-        print(notice(chosen.namespace), file=sys.stderr)
+        sys.stderr.write(f"{notice(chosen.namespace)}\n")
     return Opened(
         transport=transport,
         capabilities=capabilities,

@@ -66,7 +66,9 @@ def read(*, rebuild: Callable[[], Index] | None = None) -> Index:
         return kept
     if rebuild is None:
         # Imported late: it brings pluggy, which a process with a fresh index never needs.
-        from hivebus.plugins import build_index as rebuild
+        from hivebus.plugins import build_index
+
+        rebuild = build_index
     index = rebuild()
     _write_file(path, fingerprint, index)
     return index

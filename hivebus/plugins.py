@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from importlib import metadata
 from typing import Any
 
@@ -39,10 +40,17 @@ class Plugins:
         self.found: list[Found] = []
         if installed:
             for each in plugin_index.read(rebuild=build_index).plugins:
-                self.found.append(self._load(each))
+                self.found.append(self.load(each))
         for plugin in extra:
             self._register(plugin)
-        self.schemes = self._schemes()
+
+    @cached_property
+    def schemes(self) -> dict[str, Scheme]:
+        """The URL schemes that are served, by name."""
+        schemes: dict[str, Scheme] = {}
+        # pluggy calls the last registered first, so the first to name a scheme wins.
+        self._manager.hook.register_transports(register=lambda scheme: schemes.setdefault(scheme.name, scheme))
+        return schemes
 
     def transport(self, endpoint: Endpoint) -> Publisher:
         """Return the transport for the scheme of the URL, not yet connected."""
@@ -100,7 +108,7 @@ class Plugins:
             try:
                 # pluggy's own call stops at the first exception, so each is called by itself.
                 implementation.function(*([facts] if implementation.argnames else []))
-            except Exception:  # an observer is a guest: it must not harm delivery
+            except Exception:  # noqa: BLE001 - an observer is a guest: it must not harm delivery
                 _log.exception("an observer raised", extra={"plugin": implementation.plugin_name, "hook": hook})
 
     def choose_legs(self, message: Any, legs: Sequence[str]) -> Sequence[str] | None:
@@ -108,10 +116,11 @@ class Plugins:
         chosen: Sequence[str] | None = self._manager.hook.choose_legs(message=message, legs=legs)
         return chosen
 
-    def _load(self, found: Found) -> Found:
+    def load(self, found: Found) -> Found:
+        """Import and register an installed plugin; return it, with the reason if it cannot be used."""
         try:
             self._register(importlib.import_module(found.module), name=found.name)
-        except Exception as error:  # a broken plugin must not take the others with it
+        except Exception as error:  # noqa: BLE001 - a broken plugin must not take the others with it
             _log.warning("a plugin could not be loaded", extra={"plugin": found.name, "error": str(error)})
             return found.broken(error)
         return found
@@ -127,12 +136,6 @@ class Plugins:
                 hint="hivebus.hookspecs lists every hook",
             ) from error
 
-    def _schemes(self) -> dict[str, Scheme]:
-        schemes: dict[str, Scheme] = {}
-        # pluggy calls the last registered first, so the first to name a scheme wins.
-        self._manager.hook.register_transports(register=lambda scheme: schemes.setdefault(scheme.name, scheme))
-        return schemes
-
 
 def build_index() -> Index:
     """Scan the entry points and ask each plugin once; what `hivebus.plugin_index` keeps in a file."""
@@ -141,10 +144,10 @@ def build_index() -> Index:
         for entry in metadata.entry_points(group=GROUP)
     ]
     plugins = Plugins(installed=False)
-    checked = [plugins._load(each) for each in sorted(set(found), key=lambda each: each.name)]
+    checked = [plugins.load(each) for each in sorted(set(found), key=lambda each: each.name)]
     return Index(
         plugins=checked,
-        schemes=[scheme for scheme in plugins._schemes().values() if isinstance(scheme.transport, str)],
+        schemes=[scheme for scheme in plugins.schemes.values() if isinstance(scheme.transport, str)],
         commands=plugins.commands(),
         alters_messages=plugins.alters_messages(),
     )

@@ -127,9 +127,7 @@ def _one_shot(chosen: settings.Settings) -> OneShot | None:
     return made
 
 
-def _send_once(
-    sender: OneShot, envelope: envelopes.Envelope, *, delay: float, chosen: settings.Settings
-) -> Receipt:
+def _send_once(sender: OneShot, envelope: envelopes.Envelope, *, delay: float, chosen: settings.Settings) -> Receipt:
     items = route(
         to_agent=envelope.to_agent,
         message_id=envelope.message_id,

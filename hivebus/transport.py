@@ -64,12 +64,12 @@ class Feature:
 ABSENT = Feature()
 
 
-def native(value: Any = True) -> Feature:
+def native(value: Any = True) -> Feature:  # noqa: FBT002 - a value, and no switch
     """Return a feature that the backend itself provides."""
     return Feature("native", value)
 
 
-def emulated(value: Any = True) -> Feature:
+def emulated(value: Any = True) -> Feature:  # noqa: FBT002 - a value, and no switch
     """Return a feature that the transport builds on top of its backend."""
     return Feature("emulated", value)
 
@@ -437,7 +437,13 @@ class Directory(ABC):
 
     @abstractmethod
     async def write(
-        self, kind: str, name: str, value: Mapping[str, Any] | None, *, expect: int | None = None, ttl: float | None = None
+        self,
+        kind: str,
+        name: str,
+        value: Mapping[str, Any] | None,
+        *,
+        expect: int | None = None,
+        ttl: float | None = None,
     ) -> int:
         """Write one entry and return its new version; None as value deletes it.
 

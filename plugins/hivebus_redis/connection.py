@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from hiredis import pack_command
@@ -20,6 +20,8 @@ from hivebus_redis.library import read_prefix, read_source
 CONNECT_TIMEOUT = 2.0
 REPLY_TIMEOUT = 5.0
 Word = str | bytes | int
+# The stubs of hiredis take one word only.
+_pack = cast(Callable[[tuple[Word, ...]], bytes], pack_command)
 
 
 class Channel:
@@ -37,7 +39,7 @@ class Channel:
 
     async def call(self, *words: Word) -> Any:
         """Send one command and return its reply, as RESP2 has it: bytes, int, list or None."""
-        packed = pack_command(words)
+        packed = _pack(words)
         async with self._turn:
             with translated(self._where):
                 return await self._exchange(packed)
@@ -45,7 +47,7 @@ class Channel:
     async def connect(self) -> None:
         """Connect now, so that a server that is away is told apart from one that was lost."""
         with translated(self._where, connecting=True):
-            await self._connection.connect()
+            await self._connection.connect()  # type: ignore[no-untyped-call]
 
     async def close(self) -> None:
         """Drop the connection."""
@@ -55,7 +57,7 @@ class Channel:
         connection = self._connection
         try:
             if not connection.is_connected:
-                await connection.connect()
+                await connection.connect()  # type: ignore[no-untyped-call]
             await connection.send_packed_command(packed, check_health=False)
             return await connection.read_response(disconnect_on_error=False)
         except exceptions.ResponseError:
@@ -144,7 +146,7 @@ def _make(address: Address, reply_timeout: float) -> Connection:
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
-        return cast(Connection, pool.make_connection())
+        return cast(Connection, pool.make_connection())  # type: ignore[no-untyped-call]
     except (ValueError, TypeError) as error:
         raise ConfigError(
             f"the URL {address.where} is not understood: {error}",

@@ -21,9 +21,7 @@ class RedisDirectory(Directory):
     async def read(self, kind: str) -> Mapping[str, Entry]:
         """Return the live entries of a kind."""
         rows = await self._server.call("read", (self._layout.directory(kind),), ())
-        return {
-            rows[at].decode(): Entry(json.loads(rows[at + 2]), int(rows[at + 1])) for at in range(0, len(rows), 3)
-        }
+        return {rows[at].decode(): Entry(json.loads(rows[at + 2]), int(rows[at + 1])) for at in range(0, len(rows), 3)}
 
     async def write(
         self,

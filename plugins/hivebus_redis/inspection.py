@@ -42,15 +42,19 @@ class RedisInspection(Inspectable, DeadLetters, Schedules):
 
     async def requeue(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
         """Queue dead letters again, under their ids, counts reset."""
-        return [flag == 1 for flag in await self._call("requeue", inbox, ids)]
+        return await self._flags("requeue", inbox, ids)
 
     async def purge(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
         """Delete dead letters for good."""
-        return [flag == 1 for flag in await self._call("purge", inbox, ids)]
+        return await self._flags("purge", inbox, ids)
 
     async def cancel(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
         """Cancel what nobody was handed yet."""
-        return [flag == 1 for flag in await self._call("cancel", inbox, ids)]
+        return await self._flags("cancel", inbox, ids)
+
+    async def _flags(self, function: str, inbox: str, ids: Sequence[str]) -> list[bool]:
+        flags = await self._server.call(function, (self._layout.meta(inbox),), ids)
+        return [flag == 1 for flag in flags]
 
     async def _call(self, function: str, inbox: str, args: Sequence[Word]) -> list[list[bytes]]:
         return cast(list[list[bytes]], await self._server.call(function, (self._layout.meta(inbox),), args))

@@ -36,7 +36,9 @@ class Connection:
             self._socket = _connect(url)
         except OSError as error:
             raise Unavailable(
-                f"no server answers at {where}", cause=str(error), hint="start it, or check the URL: hivebus config show"
+                f"no server answers at {where}",
+                cause=str(error),
+                hint="start it, or check the URL: hivebus config show",
             ) from error
         self._socket.settimeout(timeout)
         self._file = self._socket.makefile("rb")

@@ -36,7 +36,7 @@ class Request:
         for index, item in enumerate(batch):
             level, entry, issued, message_id = item.token.split("/", 3)
             if issued == epoch:
-                self._add(index, item, level, entry, message_id, item.token in held)
+                self._add(index, item, level, entry, message_id, held=item.token in held)
         for level, (entries, ids, indexes) in self._acks.items():
             self.args += ("A", level, len(entries), *entries, *ids)
             self._order += indexes
@@ -55,7 +55,7 @@ class Request:
             elif index in self._final or letter != ord("d"):
                 self.released.add(self._tokens[index])
 
-    def _add(self, index: int, item: Settlement, level: str, entry: str, message_id: str, held: bool) -> None:
+    def _add(self, index: int, item: Settlement, level: str, entry: str, message_id: str, *, held: bool) -> None:
         if isinstance(item, Ack):
             if item.result is not None:
                 raise Unsupported("this transport does not keep handler results", hint="leave out result")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-
 from hivebus.errors import HivebusError
 from hivebus.transport import Capabilities, Endpoint, Inbox, Outgoing, Published, Transport, native
 from hivebus_redis.address import parse_endpoint
@@ -31,9 +30,7 @@ def open_embedded(endpoint: Endpoint) -> RedisStreams:
 
     instance = ensure(endpoint.namespace)
     server = Server(parse_endpoint(replace(endpoint, url=instance.url)))
-    return RedisStreams(
-        server, namespace=endpoint.namespace, limit=endpoint.limit, durability=instance.durability
-    )
+    return RedisStreams(server, namespace=endpoint.namespace, limit=endpoint.limit, durability=instance.durability)
 
 
 class RedisStreams(RedisInspection, RedisDirectory, Transport):

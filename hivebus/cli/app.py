@@ -1,0 +1,68 @@
+"""What a command is given: who asks, which bus, and how to speak to them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from hivebus.errors import ConfigError
+
+# Settings and output are imported late: `--help` needs neither.
+if TYPE_CHECKING:
+    from hivebus.settings import Settings
+
+
+class App:
+    """One run of one command.
+
+    Attributes:
+        as_json: whether the answer shall be one JSON document.
+        quiet: whether hints and notes are left out.
+        flags: the options of the command line that are settings.
+    """
+
+    def __init__(self, flags: Mapping[str, Any], *, as_json: bool, quiet: bool) -> None:
+        self.flags = flags
+        self.as_json = as_json
+        self.quiet = quiet
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, read when a command first asks for one."""
+        from hivebus.settings import load
+
+        return load(self.flags, ask_pane=True)
+
+    @property
+    def agent(self) -> str:
+        """Who runs the command, or `ConfigError` when nobody said so."""
+        if self.settings.agent:
+            return self.settings.agent
+        from hivebus.settings import PANE_OPTION
+
+        raise ConfigError(
+            "this command needs to know which agent you are",
+            cause="neither --agent, HIVEBUS_AGENT, a config file nor the tmux pane says so",
+            hint=f"add --agent NAME, or export HIVEBUS_AGENT=NAME, or in tmux: tmux set -p {PANE_OPTION} NAME",
+        )
+
+    def name_of(self, name: str, *, field: str) -> str:
+        """Return an agent's name, its alias resolved; raises `InvalidMessage` for what cannot be one."""
+        from hivebus import limits
+
+        return limits.check_name(self.settings.name_of(name), field=field)
+
+    def note(self, text: str) -> None:
+        """Say something about the work on stderr, unless asked to be quiet."""
+        if not self.quiet:
+            from hivebus.cli.output import safe
+
+            sys.stderr.write(f"{safe(text)}\n")
+
+    def name_server(self) -> None:
+        """Say which server is used when nobody chose one: two shells with other settings are two buses."""
+        settings = self.settings
+        if not settings.has_url:
+            self.note(f"hivebus: no URL configured, using the embedded server of namespace {settings.namespace}")
