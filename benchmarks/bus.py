@@ -18,9 +18,11 @@ async def produce(url: str, count: int, *, rate: float | None = None) -> float:
 
         async def work(share: int) -> None:
             for number in range(share):
-                if rate is not None:
+                if rate is None:
+                    await bus.send("consumer", CONTENT)
+                else:
                     await asyncio.sleep(max(0.0, began + number * TASKS / rate - perf_counter()))
-                await bus.send("consumer", CONTENT, metadata={"t": time()} if rate else {})
+                    await bus.send("consumer", CONTENT, metadata={"t": time()})
 
         await asyncio.gather(*(work(count // TASKS) for _ in range(TASKS)))
         return perf_counter() - began

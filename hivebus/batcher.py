@@ -1,8 +1,8 @@
 """Gathers single items into batches without a timer.
 
-What is submitted while the previous batch of its lane is in flight leaves together as soon as that
-batch is answered. An idle lane sends at once, so a lone sender waits for nobody; a busy one fills its
-batches by itself. Nobody is answered before the server was.
+What is submitted while its lane is busy leaves together as soon as a batch is answered. An idle lane
+sends at once, so a lone sender waits for nobody; a busy one fills its batches by itself. Nobody is
+answered before the server was.
 """
 
 from __future__ import annotations
@@ -10,19 +10,33 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+WORTH_SPLITTING = 16
+"""Items in a batch below which a second one under way costs more than the waiting that it saves."""
+
+
+@dataclass(slots=True)
+class _Lane(Generic[Item, Result]):
+    """What waits, how many batches are under way, and whether the next one is about to leave."""
+
+    waiting: deque[tuple[Item, asyncio.Future[Result] | None]] = field(default_factory=deque)
+    under_way: int = 0
+    leaving: bool = False
 
 
 class Batcher(Generic[Item, Result]):
-    """One queue and at most one batch in flight per lane.
+    """A queue per lane, with a fixed number of batches under way.
 
     Args:
         flush: is given a batch, returns one result or exception per item, in order.
         limit: the most items in a batch.
         lane: what an item must queue behind; one lane for all by default.
+        under_way: how many batches of a lane may be under way; with more than one, *flush* must carry
+            them out in the order of its calls.
     """
 
     def __init__(
@@ -31,12 +45,15 @@ class Batcher(Generic[Item, Result]):
         *,
         limit: int,
         lane: Callable[[Item], Hashable] = lambda item: None,
+        under_way: int = 1,
     ) -> None:
         self._flush = flush
         self._limit = limit
         self._lane_of = lane
-        self._lanes: dict[Hashable, deque[tuple[Item, asyncio.Future[Result] | None]]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way = under_way
+        self._lanes: dict[Hashable, _Lane[Item, Result]] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def submit(self, item: Item) -> asyncio.Future[Result]:
         """Queue an item; the future holds its result once its batch is answered.
@@ -53,46 +70,74 @@ class Batcher(Generic[Item, Result]):
 
     async def drain(self) -> None:
         """Return when everything that was submitted is answered."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._idle.wait()
 
     def _queue(self, item: Item, answer: asyncio.Future[Result] | None) -> None:
-        lane = self._lane_of(item)
-        waiting = self._lanes.get(lane)
-        if waiting is None:
-            waiting = self._lanes[lane] = deque()
-            # A task starts in the next turn of the loop: all that is submitted in this one goes along.
-            task = asyncio.get_running_loop().create_task(self._empty(lane, waiting))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        waiting.append((item, answer))
+        key = self._lane_of(item)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane()
+            self._idle.clear()
+        lane.waiting.append((item, answer))
+        if not lane.leaving and lane.under_way < self._under_way:
+            self._leave_soon(key, lane)
 
-    async def _empty(self, lane: Hashable, waiting: deque[tuple[Item, asyncio.Future[Result] | None]]) -> None:
-        try:
-            while waiting:
-                batch = [waiting.popleft() for _ in range(min(len(waiting), self._limit))]
-                await self._send(batch)
-        finally:
-            # No await since the queue was seen empty, so nobody can have added to it.
-            del self._lanes[lane]
-            for _, answer in waiting:
-                if answer is not None:
-                    answer.cancel()
+    def _leave_soon(self, key: Hashable, lane: _Lane[Item, Result]) -> None:
+        # In the next turn of the loop: all that is submitted in this one goes along.
+        lane.leaving = True
+        asyncio.get_running_loop().call_soon(self._leave, key, lane)
 
-    async def _send(self, batch: list[tuple[Item, asyncio.Future[Result] | None]]) -> None:
+    def _leave(self, key: Hashable, lane: _Lane[Item, Result]) -> None:
+        lane.leaving = False
+        while lane.waiting and lane.under_way < self._under_way:
+            size = min(len(lane.waiting), self._limit)
+            if lane.under_way == 0 and self._under_way > 1 and size >= 2 * WORTH_SPLITTING:
+                # Two halves: while the server has one, the senders of the other are at work.
+                size //= 2
+            batch = [lane.waiting.popleft() for _ in range(size)]
+            lane.under_way += 1
+            asyncio.get_running_loop().create_task(self._carry(key, lane, batch))
+        if not lane.under_way and not lane.waiting and self._lanes.get(key) is lane:
+            del self._lanes[key]
+            if not self._lanes:
+                self._idle.set()
+
+    async def _carry(
+        self, key: Hashable, lane: _Lane[Item, Result], batch: list[tuple[Item, asyncio.Future[Result] | None]]
+    ) -> None:
         try:
             results = await self._flush([item for item, _ in batch])
+            answered = list(zip(batch, results, strict=True))
         except BaseException as error:
-            for _, answer in batch:
-                if answer is not None and not answer.done():
-                    answer.cancel() if isinstance(error, asyncio.CancelledError) else answer.set_exception(error)
+            _fail(batch, error)
             if not isinstance(error, Exception):
                 raise
-            return
-        for (_, answer), result in zip(batch, results, strict=True):
-            if answer is None or answer.done():
-                continue
-            if isinstance(result, Exception):
-                answer.set_exception(result)
-            else:
-                answer.set_result(result)
+        else:
+            _answer(answered)
+        finally:
+            lane.under_way -= 1
+            if not lane.leaving:
+                # After those who have just been answered: what they send next goes along.
+                self._leave_soon(key, lane)
+
+
+def _answer(
+    answered: Sequence[tuple[tuple[Item, asyncio.Future[Result] | None], Result | Exception]],
+) -> None:
+    for (_, answer), result in answered:
+        if answer is None or answer.done():
+            continue
+        if isinstance(result, Exception):
+            answer.set_exception(result)
+        else:
+            answer.set_result(result)
+
+
+def _fail(batch: list[tuple[Item, asyncio.Future[Result] | None]], error: BaseException) -> None:
+    for _, answer in batch:
+        if answer is None or answer.done():
+            continue
+        if isinstance(error, Exception):
+            answer.set_exception(error)
+        else:
+            answer.cancel()

@@ -110,7 +110,8 @@ class Bus:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for inflow in self._inflows:
+        # A copy, because each takes itself from the list when it ends.
+        for inflow in list(self._inflows):
             await inflow.close()
         await self._outbox.drain()
         await self._transport.close()
@@ -166,8 +167,6 @@ class Bus:
             traceparent=traceparent,
             message_id=message_id,
         )
-        if delay:
-            limits.check_delay(delay)
         if not self._plain:
             from hivebus.message import message_of
 
@@ -273,6 +272,7 @@ class Bus:
             lease=self._lease,
             max_crashes=self._max_crashes,
             max_batch=int(self.capabilities.max_batch.value),
+            delivered=self._observing.delivered,
             settled=self._observing.settled,
         )
         self._inflows.append(inflow)
@@ -312,6 +312,8 @@ class Bus:
     # --- inside ------------------------------------------------------------------------------
 
     async def _deliver(self, sent: envelopes.Envelope | Message, data: bytes, delay: float) -> Receipt:
+        if delay != 0:
+            limits.check_delay(delay)
         items = self._route(sent, data, delay)
         published = await self._outbox.send(items[0])
         for item in items[1:]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hivebus.codec import Codec
-from hivebus.errors import HivebusError, InvalidMessage, Reject
+from hivebus.errors import HivebusError, InvalidMessage, Reject, one_line
 from hivebus.limits import LEVELS
 from hivebus.pace import Pace
 from hivebus.retry import is_exhausted, retry_delay
@@ -231,7 +231,7 @@ class Consumer:
                 raise
             settlement = self._failed(work, error)
         except Reject as verdict:
-            settlement = DeadLetter(token, verdict.reason)
+            settlement = DeadLetter(token, one_line(str(verdict.reason)))
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is a failed attempt, and never ours
             settlement = self._failed(work, error)
         finally:
@@ -253,7 +253,7 @@ class Consumer:
         )
         if is_exhausted(failures=failures, max_retries=options.max_retries):
             text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            return DeadLetter(delivery.token, f"max_retries: {shorten_text(text)}")
+            return DeadLetter(delivery.token, f"max_retries: {one_line(text)}")
         return Retry(delivery.token, retry_delay(failures=failures, base=options.retry_delay))
 
     def _end_alone(self, answer: asyncio.Future[Settled]) -> None:
@@ -309,9 +309,3 @@ class Consumer:
     def _cancel_running(self) -> None:
         for worker in list(self._running.values()):
             worker.cancel()
-
-
-def shorten_text(text: str, *, limit: int = 200) -> str:
-    """Return *text* on one line and short, as it may stand in a reason."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hivebus.errors import one_line
 from hivebus.retry import retry_delay
 from hivebus.transport import Ack, DeadLetter, Delivery, Extend, Retry, Settled
 
@@ -44,7 +45,7 @@ class Handed:
 
     async def reject(self, reason: str) -> Settled:
         """Never hand it out again: it becomes a dead letter with this reason."""
-        return await self._settler.submit(DeadLetter(self._delivery.token, reason))
+        return await self._settler.submit(DeadLetter(self._delivery.token, one_line(reason)))
 
     async def extend(self) -> Settled:
         """Renew the lease now; it is done in the background anyway while the event loop runs."""

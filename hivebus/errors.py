@@ -49,13 +49,14 @@ class InvalidMessage(HivebusError):
     """
 
     def __init__(self, *, field: str, value: object, rule: str, why: str | None = None) -> None:
-        self.field = field
+        # A path may hold keys that a stranger chose: it is shown, and it names a dead letter.
+        self.field = field if field.isprintable() and len(field) <= 100 else one_line(ascii(field)[1:-1], limit=100)
         self.value = shorten(value)
         self.rule = rule
-        self.why = why or field
+        self.why = why or self.field
         super().__init__(
-            f"invalid message: {field} = {self.value}: {rule}",
-            hint=f"change {field} and send again; nothing was written",
+            f"invalid message: {self.field} = {self.value}: {rule}",
+            hint=f"change {self.field} and send again; nothing was written",
         )
 
 
@@ -113,5 +114,14 @@ class Reject(Exception):
 
 def shorten(value: object, *, limit: int = 60) -> str:
     """Return *value* as it may stand in an error or a log line: escaped and short."""
-    text = ascii(value) if isinstance(value, (bytes, bytearray)) else repr(value)
+    try:
+        text = ascii(value) if isinstance(value, (bytes, bytearray)) else repr(value)
+    except ValueError:  # Python does not write out an integer of thousands of digits
+        text = f"a huge {type(value).__name__}"
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def one_line(text: str, *, limit: int = 200) -> str:
+    """Return *text* on one line, short and valid, as it may stand in a reason."""
+    line = " ".join(text.split()).encode(errors="backslashreplace").decode()
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from hivebus.codec import Codec
-from hivebus.consumer import CRASH_LOOP
+from hivebus.consumer import CRASH_LOOP, Work
 from hivebus.delivery import Handed
 from hivebus.errors import HivebusError, InvalidMessage
 from hivebus.pace import Pace
@@ -28,6 +28,8 @@ class Inflow:
     Args:
         reader: the open inbox.
         types: only these; others are handed back uncounted.
+        delivered: is told about each batch before the caller gets it.
+        settled: is told about each batch of settlements with the server's answers.
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class Inflow:
         lease: float,
         max_crashes: int,
         max_batch: int,
+        delivered: Callable[[Sequence[Work]], None],
         settled: Callable[[Sequence[tuple[Settlement, Settled]]], None],
     ) -> None:
         self._reader = reader
         self._codec = codec
         self._types = None if types is None else frozenset(types)
         self._max_crashes = max_crashes
+        self._delivered = delivered
         self._pace = Pace(concurrency=1)
         self._fetched: deque[Handed] = deque()
         self._settler = Settler(reader, lease=lease, max_batch=max_batch, settled=settled, fenced=lambda token: None)
@@ -67,8 +71,10 @@ class Inflow:
                 pause = min(LONGEST_PAUSE, pause * 2)
                 continue
             pause = FIRST_PAUSE
-            for delivery in deliveries:
-                self._take(delivery)
+            works = [work for delivery in deliveries if (work := self._take(delivery))]
+            if works:
+                self._delivered(works)
+                self._fetched.extend(Handed(work.message, work.delivery, self._settler) for work in works)
         if self._closed:
             raise StopAsyncIteration
         self._pace.handled()
@@ -86,17 +92,17 @@ class Inflow:
         await self._settler.close()
         await self._reader.close()
 
-    def _take(self, delivery: Delivery) -> None:
+    def _take(self, delivery: Delivery) -> Work | None:
         if delivery.crashes >= self._max_crashes:
             self._settler.put(DeadLetter(delivery.token, CRASH_LOOP))
-            return
+            return None
         try:
             message = self._codec.decode(delivery.data)
         except InvalidMessage as error:
             self._settler.put(DeadLetter(delivery.token, f"invalid:{error.why}"))
-            return
+            return None
         if self._types is not None and message.message_type not in self._types:
             self._settler.put(Retry(delivery.token, COME_AGAIN, counts=False))
-            return
+            return None
         self._settler.hold(delivery.token)
-        self._fetched.append(Handed(message, delivery, self._settler))
+        return Work(delivery, message)

@@ -26,10 +26,13 @@ MAX_DELAY = 365 * 86_400
 MAX_RETRIES = 1000
 MAX_RETRY_DELAY = 86_400
 MAX_LABEL = 256
+MAX_DIGITS = 4000
 
 LEVELS: Mapping[str, int] = {"low": 1, "medium": 2, "high": 3, "urgent": 4, "emergency": 5}
 PRIORITIES: Mapping[int, str] = {level: name for name, level in LEVELS.items()}
 
+# Neither Python nor a JSON parser reads an integer of more than 4300 digits.
+_HUGE = 10**MAX_DIGITS
 _name = re.compile(NAME_PATTERN).fullmatch
 _inbox = re.compile(rf"{NAME_PATTERN}(?:~[a-z0-9]{{1,32}})?").fullmatch
 _type = re.compile(TYPE_PATTERN).fullmatch
@@ -167,14 +170,17 @@ def check_encoded(data: bytes, *, limit: int = MAX_ENCODED) -> bytes:
 
 
 def _check_nested(value: object, *, field: str, depth: int) -> None:
-    if value is None or isinstance(value, (bool, int)):
+    if value is None or isinstance(value, bool):
         return
-    if isinstance(value, str):
+    if isinstance(value, int):
+        if not -_HUGE < value < _HUGE:
+            raise InvalidMessage(field=field, value=value, rule=f"an integer may have {MAX_DIGITS} digits")
+    elif isinstance(value, str):
         _check_text(value, field=field)
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidMessage(field=field, value=value, rule="JSON has no NaN and no infinity")
-    elif isinstance(value, (list, tuple, Mapping)):
+    elif isinstance(value, (list, tuple, dict)):
         if depth >= MAX_DEPTH:
             raise _too_deep(field.split("[")[0])
         _check_items(value, field=field, depth=depth + 1)
@@ -186,8 +192,8 @@ def _check_nested(value: object, *, field: str, depth: int) -> None:
         )
 
 
-def _check_items(value: list[Any] | tuple[Any, ...] | Mapping[Any, Any], *, field: str, depth: int) -> None:
-    if isinstance(value, Mapping):
+def _check_items(value: list[Any] | tuple[Any, ...] | dict[Any, Any], *, field: str, depth: int) -> None:
+    if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise InvalidMessage(field=field, value=key, rule="the keys of a JSON object must be strings")

@@ -118,7 +118,7 @@ class Message(BaseModel):
     reply_to: str | None = None
     traceparent: str | None = None
 
-    def __init__(self, **data: Any) -> None:
+    def __init__(self, /, **data: Any) -> None:
         try:
             super().__init__(**data)
         except ValidationError as error:
@@ -176,7 +176,7 @@ class Message(BaseModel):
         """Return the canonical JSON, whatever its size."""
         return type(self).__pydantic_serializer__.to_json(self)
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, /, **changes: Any) -> Self:
         """Return a checked copy with *changes*; what middleware uses to change a message."""
         return type(self)(**{**dict(self), **(self.model_extra or {}), **changes})
 

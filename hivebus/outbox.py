@@ -37,7 +37,9 @@ class Outbox:
         self._transport = transport
         self._wait_when_full = wait_when_full
         self._told = told
-        self._batcher: Batcher[Outgoing, Published] = Batcher(self._flush, limit=limit, lane=transport.lane)
+        self._batcher: Batcher[Outgoing, Published] = Batcher(
+            self._flush, limit=limit, lane=transport.lane, under_way=transport.under_way
+        )
 
     async def send(self, item: Outgoing) -> Published:
         """Return what the transport proved, or raise what became of it."""

@@ -126,13 +126,14 @@ class Plugins:
         return found
 
     def _register(self, plugin: object, *, name: str | None = None) -> None:
-        self._manager.register(plugin, name=name)
         try:
+            self._manager.register(plugin, name=name)
             self._manager.check_pending()
         except pluggy.PluginValidationError as error:
-            self._manager.unregister(plugin)
+            if self._manager.is_registered(plugin):
+                self._manager.unregister(plugin)
             raise ConfigError(
-                f"plugin {name or plugin!r} implements an unknown hook: {error}",
+                f"plugin {name or plugin!r} does not fit the hooks: {error}",
                 hint="hivebus.hookspecs lists every hook",
             ) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
@@ -43,6 +44,7 @@ class Settler:
         self._held: dict[str, None] = {}
         self._heart: asyncio.Task[None] | None = None
         self._deadline: float | None = None
+        self._hurry = asyncio.Event()
 
     def start(self) -> None:
         """Begin to keep the lease alive."""
@@ -71,6 +73,7 @@ class Settler:
     def give_up_after(self, seconds: float) -> None:
         """Stop trying to reach a server that is away after this time; the leases decide then."""
         self._deadline = asyncio.get_running_loop().time() + seconds
+        self._hurry.set()
 
     async def close(self) -> None:
         """Return when everything that was submitted is settled, or given up."""
@@ -90,11 +93,19 @@ class Settler:
                     _log.error("not settled before the end", extra={"count": len(batch), "error": str(error)})
                     return ["stale"] * len(batch)
                 _log.warning("cannot settle, trying again", extra={"error": str(error), "seconds": pause})
-                await asyncio.sleep(pause)
+                await self._pause(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
                 continue
             self._settled(list(zip(batch, results, strict=True)))
             return results
+
+    async def _pause(self, seconds: float) -> None:
+        if self._hurry.is_set():
+            await asyncio.sleep(FIRST_PAUSE)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
 
     async def _beat(self) -> None:
         while True:

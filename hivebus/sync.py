@@ -124,7 +124,8 @@ def _one_shot(chosen: settings.Settings) -> OneShot | None:
     if scheme.one_shot is None or index.alters_messages:
         return None
     made: OneShot | None = plugin_index.load(scheme.one_shot)(chosen.endpoint())
-    return made
+    # A level that was asked for and is not known to be given must be asked of the server.
+    return made if made is not None and chosen.durability in (None, made.durability) else None
 
 
 def _send_once(sender: OneShot, envelope: envelopes.Envelope, *, delay: float, chosen: settings.Settings) -> Receipt:

@@ -240,7 +240,14 @@ Settled = Literal["done", "stale", "gone"]
 
 
 class Publisher(ABC):
-    """Hands batches over. All that a terminal or a webhook can be."""
+    """Hands batches over. All that a terminal or a webhook can be.
+
+    Attributes:
+        under_way: how many batches of a lane `publish` may be given at once; more than one only where
+            they are carried out in the order of the calls.
+    """
+
+    under_way: int = 1
 
     @abstractmethod
     async def connect(self) -> Capabilities:

@@ -10,7 +10,7 @@ import click
 from hivebus.cli.app import App
 from hivebus.cli.link import LOOK, Link, as_json, connect, run
 from hivebus.cli.options import command, group
-from hivebus.cli.output import document, duration, json_text, line, preview, table
+from hivebus.cli.output import document, duration, json_text, line, preview, shown_ids, table
 from hivebus.errors import InvalidMessage, NotFound
 from hivebus.transport import Located
 
@@ -38,7 +38,8 @@ def list_letters(app: App, *, limit: int) -> None:
     if app.as_json:
         document("dlq.list", {"messages": [facts for _, facts in places]})
         return
-    table(HEAD, [_row(place, facts) for place, facts in places])
+    ids = shown_ids([place.message_id for place, _ in places])
+    table(HEAD, [[shown, *_row(place, facts)] for shown, (place, facts) in zip(ids, places, strict=True)])
     if not places:
         app.note("no dead letters")
 
@@ -98,9 +99,8 @@ def _row(place: Located, facts: dict[str, object]) -> list[object]:
     message = facts["message"]
     age = duration(None if place.at is None else time.time() - place.at)
     if not isinstance(message, dict):
-        return [place.message_id or None, age, place.inbox, None, place.attempts, place.reason, None, preview(message)]
+        return [age, place.inbox, None, place.attempts, place.reason, None, preview(message)]
     return [
-        place.message_id,
         age,
         place.inbox,
         message["message_type"],

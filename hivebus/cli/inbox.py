@@ -11,7 +11,7 @@ import click
 from hivebus.cli.app import App
 from hivebus.cli.link import Link, as_json, connect, run
 from hivebus.cli.options import command
-from hivebus.cli.output import document, duration, preview, table
+from hivebus.cli.output import document, duration, preview, shown_ids, table
 from hivebus.errors import InvalidMessage
 from hivebus.transport import Located
 
@@ -38,7 +38,8 @@ async def _inbox(app: App, limit: int) -> None:
         if app.as_json:
             document("inbox", _facts(link, places))
             return
-        table(HEAD, [_row(link, place) for place in places])
+        ids = shown_ids([place.message_id for place in places])
+        table(HEAD, [[shown, *_row(link, place)] for shown, place in zip(ids, places, strict=True)])
     held = sum(place.state == "delivered" for place in places)
     app.note(f"{len(places) - held} waiting, {held} held" + (" (there may be more)" if len(places) == limit else ""))
 
@@ -71,9 +72,8 @@ def _row(link: Link, place: Located) -> list[object]:
     age = duration(None if place.at is None else time.time() - place.at)
     message = link.message(place.data)
     if isinstance(message, InvalidMessage):
-        return [place.message_id, age, None, None, None, _state(place), f"(broken: {message.why})"]
+        return [age, None, None, None, _state(place), f"(broken: {message.why})"]
     return [
-        place.message_id,
         age,
         message.from_agent,
         message.message_type,

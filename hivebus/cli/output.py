@@ -19,6 +19,8 @@ _hostile = re.compile(f"[{_HOSTILE}]").sub
 _hostile_in_cell = re.compile(f"[{_HOSTILE}\t\n]").sub
 _encode = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
+SHORT_ID = 8
+
 
 def safe(text: str) -> str:
     """Return *text* with every control character but tab and newline shown as an escape."""
@@ -63,6 +65,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         text = "  ".join(each.ljust(width) for each, width in zip(row, widths, strict=True)).rstrip()
         text = text if len(text) <= room else f"{text[: room - 1]}…"
         sys.stdout.write(f"{bold(text) if number == 0 else text}\n")
+
+
+def shown_ids(ids: Sequence[str]) -> list[str]:
+    """Return *ids* for a table: whole in a pipe, and on a terminal as much as tells them apart."""
+    if not sys.stdout.isatty():
+        return list(ids)
+    length = SHORT_ID
+    while len({each[:length] for each in ids}) < len(set(ids)):
+        length += 1
+    return [each[:length] for each in ids]
 
 
 def bold(text: str, *, stream: TextIO | None = None) -> str:

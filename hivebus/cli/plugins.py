@@ -40,7 +40,8 @@ def list_plugins(app: App) -> ExitCode:
 
 @command("check", examples=["hivebus plugins check redis://localhost:6379", "hivebus plugins check memory:// --json"])
 @click.argument("target", metavar="[URL]", required=False)
-def check(app: App, *, target: str | None) -> ExitCode:
+@click.option("--only", metavar="CHECK", multiple=True, help="Run this check alone; may be repeated.")
+def check(app: App, *, target: str | None, only: tuple[str, ...]) -> ExitCode:
     """Run the conformance checks against the transport of a URL.
 
     They write to inboxes of their own. A promise that is declared and broken: exit code 1.
@@ -51,7 +52,7 @@ def check(app: App, *, target: str | None) -> ExitCode:
     # Imported here, because the checks are a package of their own weight.
     from hivebus.testing import check as run_checks
 
-    report = run(run_checks(app.settings.endpoint()))
+    report = run(run_checks(app.settings.endpoint(), only=only or None))
     if app.as_json:
         document("plugins.check", _facts(report))
     else:

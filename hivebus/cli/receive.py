@@ -123,13 +123,13 @@ async def _receive(app: App, wish: Wish) -> ExitCode:
 
 class _Receiver:
     def __init__(self, app: App, link: Link, agent: str, wish: Wish, stop: Stop) -> None:
-        taking = TAKING_LEASE if not wish.execute else wish.lease or app.settings.lease
+        self._lease = wish.lease or KEPT_LEASE
+        taking = min(TAKING_LEASE, self._lease) if not wish.execute else wish.lease or app.settings.lease
         self._app = app
         self._wish = wish
         self._stop = stop
         self._taker = Taker(app, link, agent, wanted=wish.wanted, lease=taking, stop=stop)
         self._executor = Executor(app, self._taker, wish.execute or "", lease=taking, stop=stop)
-        self._lease = wish.lease or KEPT_LEASE
         self._came = 0
         self._failed = 0
 

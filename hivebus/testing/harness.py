@@ -35,7 +35,7 @@ LONG = 30.0
 """A lease that does not end within a check."""
 
 
-class Broken(AssertionError):  # noqa: N818 - it reads as what it says: the promise is broken
+class Broken(AssertionError):
     """A promise is broken; the text says what was expected and what was seen."""
 
 

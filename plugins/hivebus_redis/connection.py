@@ -16,6 +16,7 @@ from hivebus.errors import ConfigError, Unsupported
 from hivebus_redis.address import Address
 from hivebus_redis.errors import translated
 from hivebus_redis.library import read_prefix, read_source
+from hivebus_redis.wire import Wire
 
 CONNECT_TIMEOUT = 2.0
 REPLY_TIMEOUT = 5.0
@@ -25,46 +26,42 @@ _pack = cast(Callable[[tuple[Word, ...]], bytes], pack_command)
 
 
 class Channel:
-    """One connection that carries one command at a time, for one purpose.
+    """One connection, made at first use and again when it was lost.
 
-    redis-py connects, authenticates and parses; its command layer is left out, because it costs more
-    per message than the server does. Whatever goes wrong in the middle of a reply drops the
-    connection, so that the next command cannot read the answer of the last.
+    Commands of several callers may be under way at once; they are carried out in the order of their calls.
     """
 
     def __init__(self, address: Address, *, reply_timeout: float = REPLY_TIMEOUT) -> None:
         self._where = address.where
-        self._connection = _make(address, reply_timeout)
-        self._turn = asyncio.Lock()
+        self._reply_timeout = reply_timeout
+        self._connection = _make(address)
+        self._wire: Wire | None = None
+        self._connecting = asyncio.Lock()
 
     async def call(self, *words: Word) -> Any:
         """Send one command and return its reply, as RESP2 has it: bytes, int, list or None."""
-        packed = _pack(words)
-        async with self._turn:
-            with translated(self._where):
-                return await self._exchange(packed)
+        wire = self._wire
+        if wire is None or not wire.is_open:
+            wire = await self.connect()
+        with translated(self._where):
+            return await wire.ask(_pack(words), timeout=self._reply_timeout)
 
-    async def connect(self) -> None:
-        """Connect now, so that a server that is away is told apart from one that was lost."""
-        with translated(self._where, connecting=True):
-            await self._connection.connect()  # type: ignore[no-untyped-call]
+    async def connect(self) -> Wire:
+        """Return the connection, made anew when there is none; nothing is sent that could be stored."""
+        async with self._connecting:
+            if self._wire is not None and self._wire.is_open:
+                return self._wire
+            with translated(self._where, connecting=True):
+                await self._connection.disconnect(nowait=True)
+                await self._connection.connect()  # type: ignore[no-untyped-call]
+            self._wire = Wire(self._connection)
+            return self._wire
 
     async def close(self) -> None:
-        """Drop the connection."""
+        """Drop the connection; whoever waits for an answer is told."""
+        if self._wire is not None:
+            self._wire.break_off(exceptions.ConnectionError("closed by this side"))
         await self._connection.disconnect(nowait=True)
-
-    async def _exchange(self, packed: bytes) -> Any:
-        connection = self._connection
-        try:
-            if not connection.is_connected:
-                await connection.connect()  # type: ignore[no-untyped-call]
-            await connection.send_packed_command(packed, check_health=False)
-            return await connection.read_response(disconnect_on_error=False)
-        except exceptions.ResponseError:
-            raise
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
 
 
 class Server:
@@ -136,11 +133,11 @@ class Server:
                 raise
 
 
-def _make(address: Address, reply_timeout: float) -> Connection:
+def _make(address: Address) -> Connection:
     try:
         pool = ConnectionPool.from_url(
             address.url,
-            socket_timeout=reply_timeout,
+            socket_timeout=CONNECT_TIMEOUT,
             socket_connect_timeout=CONNECT_TIMEOUT,
             # The client's own retry would store a message several times behind our back.
             retry=Retry(NoBackoff(), 0),

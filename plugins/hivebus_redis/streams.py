@@ -36,6 +36,9 @@ def open_embedded(endpoint: Endpoint) -> RedisStreams:
 class RedisStreams(RedisInspection, RedisDirectory, Transport):
     """Every inbox is five streams, a consumer group, and a few small keys, changed by server-side functions."""
 
+    # One connection publishes, and a server carries out the commands of a connection in their order.
+    under_way = 2
+
     def __init__(self, server: Server, *, namespace: str, limit: int, durability: str | None = None) -> None:
         self._server = server
         self._layout = Layout(namespace)

@@ -1,0 +1,83 @@
+"""The fast road to a server: commands go out as they come, answers come back in the same order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+import hiredis
+from redis import exceptions
+from redis.asyncio.connection import Connection, DefaultParser
+
+
+class Wire(asyncio.Protocol):
+    """One established connection.
+
+    redis-py has connected, authenticated and chosen the database; from then on its command layer is
+    left out, because it costs more per message than the server does. A command whose answer does not
+    come in time breaks the connection, so that no later one can read it instead of its own.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._reader = hiredis.Reader(protocolError=exceptions.InvalidResponse, replyError=DefaultParser.parse_error)
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._why: Exception | None = None
+        # redis-py offers no way to hand over a connection that it has made.
+        self._transport: asyncio.WriteTransport = connection._writer.transport  # type: ignore[union-attr] # noqa: SLF001
+        self._transport.set_protocol(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether commands can still be sent."""
+        return self._why is None and not self._transport.is_closing()
+
+    async def ask(self, packed: bytes, *, timeout: float) -> Any:
+        """Send one packed command and return its answer, or raise what redis-py would.
+
+        A caller that is cancelled leaves the connection whole: the answer is read and dropped.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append(answer)
+        self._transport.write(packed)
+        timer = loop.call_later(timeout, self._expire, answer)
+        try:
+            return await answer
+        finally:
+            timer.cancel()
+
+    def break_off(self, why: Exception) -> None:
+        """Drop the connection; whoever waits for an answer gets *why*."""
+        self._why = self._why or why
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Give each answer to the command that it belongs to."""
+        self._reader.feed(data)
+        try:
+            while (answer := self._reader.gets()) is not False:
+                self._give(answer)
+        except exceptions.InvalidResponse as error:
+            self.break_off(error)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell everybody who waits."""
+        self._why = self._why or exceptions.ConnectionError(str(error) if error else "the server closed the connection")
+        while self._waiting:
+            self._give(self._why)
+
+    def _give(self, answer: Any) -> None:
+        if not self._waiting:
+            return
+        waiting = self._waiting.popleft()
+        if waiting.done():
+            return
+        if isinstance(answer, Exception):
+            waiting.set_exception(answer)
+        else:
+            waiting.set_result(answer)
+
+    def _expire(self, answer: asyncio.Future[Any]) -> None:
+        if not answer.done():
+            self.break_off(exceptions.TimeoutError("no answer in time"))
