@@ -90,7 +90,8 @@ class Server:
     async def connect(self) -> None:
         """Connect, and make sure of the functions."""
         await self._publishing.connect()
-        await self._load(self._publishing)
+        # Asked first: a server that is out of memory, or that keeps loading to its operator, refuses to load them.
+        await self.call("ping", (), (), channel=self._publishing)
 
     async def publish(self, keys: Sequence[str], args: Sequence[Word]) -> Any:
         """Call the ``publish`` function."""

@@ -14,7 +14,8 @@
 --   lease         zset consumer -> end of its lease in ms
 --   consumers     hash consumer -> "epoch,lease" ; a new registration is a new epoch
 --   dlq           stream of dead letters
---   id:<id>       digits "<ms><4 digits seq><level>" of its entry, "s" scheduled, "d<entry>" dead, "c" cancelled
+--   id:<id>       digits "<ms><4 digits seq><level>" of its entry, "s" scheduled, "d<entry>" dead, "c" cancelled,
+--                 "a<attempts>" acknowledged after more than one
 --   bell          stream of one entry, added to when idle readers should look again
 --   done          stream, one entry per batch of acks: the ids whose dedup window begins then
 --   cancelled     set of tokens that were cancelled before they were handed out
@@ -143,6 +144,13 @@ end
 
 local function add_entry(k, level, id, data, deadline)
   redis.call('SET', k.id .. id, append(k, level, id, data, deadline))
+end
+
+-- What is known about earlier attempts goes with the ack, except for their number.
+local function close_fate(k, token, id)
+  local attempts = fate_of(k, token)
+  redis.call('HDEL', k.fate, token)
+  if attempts > 0 and id ~= '' then redis.call('SET', k.id .. id, 'a' .. (attempts + 1)) end
 end
 
 -- The dedup window of settled ids. A key with a time to live each would cost more than the rest of an ack.

@@ -54,6 +54,8 @@ local function locate_one(k, id, now)
     return row_of(id, 'scheduled', { level = level, data = data, due = due and math.max(0, due - now) })
   elseif value == 'c' then
     return row_of(id, 'cancelled', {})
+  elseif kind == 'a' then
+    return row_of(id, 'acknowledged', { attempts = string.sub(value, 2) })
   elseif kind == 'd' then
     local dead = string.sub(value, 2)
     local row = redis.call('XRANGE', k.dlq, dead, dead)[1]

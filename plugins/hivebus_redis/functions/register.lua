@@ -5,8 +5,11 @@ local function register_all(prefix)
     redis.register_function { function_name = prefix .. name, callback = callback, flags = flags }
   end
   add('publish', publish, {})
-  add('write', write, {})
   add('requeue', requeue, {})
+  -- Finds out whether the functions are there, and whether this server takes writes.
+  add('ping', function() return 'pong' end, { 'allow-oom' })
+  -- A consumer registers before it drains anything.
+  add('write', write, { 'allow-oom' })
   add('open', open, { 'allow-oom' })
   add('receive', receive, { 'allow-oom' })
   add('settle', settle, { 'allow-oom' })

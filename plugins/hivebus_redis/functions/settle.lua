@@ -18,7 +18,7 @@ end
 local function done_with(k, level, entry, id)
   local token = level .. '/' .. entry
   forget_marks(k, token)
-  redis.call('HDEL', k.fate, token)
+  close_fate(k, token, id)
   if id ~= '' then settle_ids(k, { id }) end
 end
 
@@ -27,7 +27,9 @@ local function forget_many(k, level, args, first, count, has)
   for i = 0, count - 1 do tokens[i + 1] = level .. '/' .. args[first + i] end
   if has.fetched then redis.call('SREM', k.fetched, unpack(tokens)) end
   if has.alone then redis.call('SREM', k.alone, unpack(tokens)) end
-  if has.fate then redis.call('HDEL', k.fate, unpack(tokens)) end
+  if has.fate then
+    for i, token in ipairs(tokens) do close_fate(k, token, args[first + count + i - 1]) end
+  end
 end
 
 local function ack_many(k, args, at, has)
