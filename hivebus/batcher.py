@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-WORTH_SPLITTING = 16
+WORTH_SPLITTING = 32
 """Items in a batch below which a second one under way costs more than the waiting that it saves."""
 
 
@@ -52,6 +52,8 @@ class Batcher(Generic[Item, Result]):
         self._lane_of = lane
         self._under_way = under_way
         self._lanes: dict[Hashable, _Lane[Item, Result]] = {}
+        # The loop alone does not keep a task alive.
+        self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -96,7 +98,9 @@ class Batcher(Generic[Item, Result]):
                 size //= 2
             batch = [lane.waiting.popleft() for _ in range(size)]
             lane.under_way += 1
-            asyncio.get_running_loop().create_task(self._carry(key, lane, batch))
+            task = asyncio.get_running_loop().create_task(self._carry(key, lane, batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         if not lane.under_way and not lane.waiting and self._lanes.get(key) is lane:
             del self._lanes[key]
             if not self._lanes:

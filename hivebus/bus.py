@@ -24,6 +24,7 @@ from hivebus.receipt import Receipt
 from hivebus.replies import compose_reply, is_reply
 from hivebus.routing import route
 from hivebus.signals import stop_on_signals
+from hivebus.stamps import Stamps
 from hivebus.status import Status, status_of
 from hivebus.transport import Counts, Directory, Inbox, Inspectable, Outgoing, Published, Reader, Transport
 
@@ -81,6 +82,7 @@ class Bus:
         self._wait_when_full = on_full == "wait"
         self._lease = lease
         self._max_crashes = max_crashes
+        self._stamps = Stamps()
         self._handlers: dict[str, Handler] = {}
         self._otherwise: Handler | None = None
         self._consumer: Consumer | None = None
@@ -152,7 +154,7 @@ class Bus:
         """
         envelope = envelopes.compose(
             from_agent=self.agent,
-            to_agent=to_agent if isinstance(to_agent, str) else tuple(to_agent),
+            to_agent=to_agent,
             content=content,
             message_type=message_type,
             priority=priority,
@@ -165,7 +167,8 @@ class Bus:
             correlation_id=correlation_id,
             reply_to=reply_to,
             traceparent=traceparent,
-            message_id=message_id,
+            message_id=self._stamps.message_id() if message_id is None else message_id,
+            timestamp=self._stamps.now(),
         )
         if not self._plain:
             from hivebus.message import message_of

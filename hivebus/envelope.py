@@ -7,7 +7,7 @@ compose an `Envelope` and encode it. `hivebus.message.Message` is the same thing
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from json.encoder import JSONEncoder, encode_basestring
 from typing import Any, NamedTuple
@@ -52,7 +52,7 @@ class Envelope(NamedTuple):
 def compose(
     *,
     from_agent: str,
-    to_agent: str | list[str] | tuple[str, ...],
+    to_agent: str | Sequence[str],
     content: Any,
     message_type: str = DEFAULT_TYPE,
     priority: str | int = DEFAULT_PRIORITY,

@@ -41,6 +41,7 @@ _message_id = re.compile(MESSAGE_ID_PATTERN).fullmatch
 NAME_RULE = f"must match {NAME_PATTERN}: 1 to 63 of a-z, 0-9, _ and -, starting with a letter or digit"
 TYPE_RULE = f"must match {TYPE_PATTERN}: 1 to 63 of a-z, 0-9, _, . and -, starting with a letter or digit"
 MESSAGE_ID_RULE = f"must match {MESSAGE_ID_PATTERN}: 1 to 64 of letters, digits, _, ., : and -"
+VERSION_RULE = f"this hivebus reads version 1 to {SCHEMA_VERSION}; a newer sender needs a newer reader"
 ADDRESS_RULE = "must be an agent name, @pool, * or broadcast, or a list of agent names; a name " + NAME_RULE
 
 
@@ -144,17 +145,6 @@ def check_json(value: object, *, field: str) -> Any:
         # body and the field itself are the two levels above the value.
         _check_nested(value, field=field, depth=2)
     return value
-
-
-def check_version(value: object) -> int:
-    """Return the schema version, or raise for one that this reader does not know."""
-    if type(value) is int and 1 <= value <= SCHEMA_VERSION:
-        return value
-    raise InvalidMessage(
-        field="schema_version",
-        value=value,
-        rule=f"this hivebus reads version 1 to {SCHEMA_VERSION}; a newer sender needs a newer reader",
-    )
 
 
 def check_encoded(data: bytes, *, limit: int = MAX_ENCODED) -> bytes:

@@ -102,7 +102,7 @@ class Message(BaseModel):
 
     model_config = _frozen
 
-    schema_version: int = Field(default=limits.SCHEMA_VERSION, strict=True)
+    schema_version: int = Field(default=limits.SCHEMA_VERSION, strict=True, ge=1, le=limits.SCHEMA_VERSION)
     message_id: str = Field(
         default_factory=envelope.new_message_id, json_schema_extra={"pattern": f"^{limits.MESSAGE_ID_PATTERN}$"}
     )
@@ -197,8 +197,6 @@ class Message(BaseModel):
     @model_validator(mode="after")
     def _check_limits(self) -> Self:
         # Runs for every message on its way in, so what is absent or a plain default is not asked about.
-        if self.schema_version != limits.SCHEMA_VERSION:
-            limits.check_version(self.schema_version)
         limits.check_message_id(self.message_id)
         limits.check_name(self.from_agent, field="from_agent")
         limits.check_address(self.to_agent)
@@ -224,6 +222,9 @@ def invalid(error: ValidationError) -> InvalidMessage:
     finding = error.errors(include_url=False)[0]
     if finding["type"] == "json_invalid":
         return InvalidMessage(field="message", value=finding["input"], rule=finding["msg"], why="json")
+    if finding["loc"] == ("schema_version",):
+        # The first field, so the first finding: what else is wrong with it may be right in its version.
+        return InvalidMessage(field="schema_version", value=finding["input"], rule=limits.VERSION_RULE)
     path = ".".join(str(part) for part in finding["loc"] if part not in _UNION_BRANCHES) or "message"
     if finding["type"] == "missing":
         return InvalidMessage(field=path, value=None, rule="is missing; a message needs from_agent, to_agent and body")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from hivebus import settings
 from hivebus.errors import DurabilityUnavailable, Unavailable
+from hivebus.notice import default_server
 from hivebus.plugins import Plugins
 from hivebus.requirements import check_requirements
 from hivebus.transport import LADDERS, Capabilities, Publisher
@@ -64,8 +65,7 @@ async def connect(
         await transport.close()
         raise
     if not chosen.has_url:
-        # Two programs with different settings are on two buses: this line is how people notice.
-        sys.stderr.write(f"{notice(chosen.namespace)}\n")
+        sys.stderr.write(f"{default_server(chosen)}\n")
     return Opened(
         transport=transport,
         capabilities=capabilities,
@@ -74,11 +74,6 @@ async def connect(
         leg=settings.leg_of(chosen.url),
         limit=chosen.max_message,
     )
-
-
-def notice(namespace: str) -> str:
-    """Return the line that says which server is used when none was chosen."""
-    return f"hivebus: no URL configured, using the embedded server of namespace {namespace}"
 
 
 def _check_durability(wanted: str | None, capabilities: Capabilities, url: str) -> None:

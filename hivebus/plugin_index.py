@@ -16,7 +16,7 @@ from zlib import crc32
 
 from hivebus.transport import Scheme
 
-FORMAT = 2
+FORMAT = 3
 
 
 class Found(NamedTuple):
@@ -114,7 +114,7 @@ def _read_file(path: str, fingerprint: list[list[Any]]) -> Index | None:
 
 
 def _write_file(path: str, fingerprint: list[list[Any]], index: Index) -> None:
-    scheme_fields = ("name", "transport", "one_shot", "summary")
+    scheme_fields = ("name", "transport", "one_shot", "summary", "where")
     text = json.dumps(
         {
             "fingerprint": fingerprint,

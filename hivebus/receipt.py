@@ -27,15 +27,12 @@ class Receipt:
         notes: what the sender may want to know, such as that nobody has read the inbox for an hour.
     """
 
-    __slots__ = ("_sent", "durability", "evidence", "legs", "message_id", "notes", "state")
+    __slots__ = ("_leg", "_published", "_sent", "durability")
 
     _sent: Envelope | Message
-    message_id: str
-    state: Literal["stored", "duplicate", "scheduled"]
-    evidence: Evidence
+    _published: Published
+    _leg: str
     durability: str | None
-    legs: Mapping[str, Evidence]
-    notes: tuple[str, ...]
 
     def __init__(
         self,
@@ -47,12 +44,34 @@ class Receipt:
     ) -> None:
         put = object.__setattr__
         put(self, "_sent", sent)
-        put(self, "message_id", sent.message_id)
-        put(self, "state", published.state)
-        put(self, "evidence", published.evidence)
+        put(self, "_published", published)
+        put(self, "_leg", leg)
         put(self, "durability", durability)
-        put(self, "legs", {leg: published.evidence})
-        put(self, "notes", _notes(sent.to_agent, published) if published.readers == 0 else ())
+
+    @property
+    def message_id(self) -> str:
+        """The id of the message."""
+        return self._sent.message_id
+
+    @property
+    def state(self) -> Literal["stored", "duplicate", "scheduled"]:
+        """What the transport did."""
+        return self._published.state
+
+    @property
+    def evidence(self) -> Evidence:
+        """The strongest thing proven so far."""
+        return self._published.evidence
+
+    @property
+    def legs(self) -> Mapping[str, Evidence]:
+        """Evidence per transport that the message travels."""
+        return {self._leg: self._published.evidence}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the sender may want to know."""
+        return _notes(self._sent.to_agent, self._published) if self._published.readers == 0 else ()
 
     @property
     def message(self) -> Message:

@@ -113,7 +113,8 @@ class Settler:
             held = list(self._held)
             answers = await asyncio.gather(*(self._batcher.submit(Extend(token)) for token in held))
             for token, answer in zip(held, answers, strict=True):
-                if answer == "stale" and token in self._held:
+                # Not ours any more: somebody else has it, or has settled it already.
+                if answer != "done" and token in self._held:
                     del self._held[token]
                     self._fenced(token)
 

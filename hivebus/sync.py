@@ -59,7 +59,7 @@ def send(
     chosen = settings.load({"url": url, "namespace": namespace})
     envelope = envelopes.compose(
         from_agent=from_agent,
-        to_agent=to_agent if isinstance(to_agent, str) else tuple(to_agent),
+        to_agent=to_agent,
         content=content,
         message_type=message_type,
         priority=priority,

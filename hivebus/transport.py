@@ -508,9 +508,12 @@ class Scheme:
         one_shot: likewise for a callable that returns a `OneShot`, or None for a URL that it cannot
             serve; optional.
         summary: one line for ``hivebus transports``.
+        where: likewise for a callable that takes an `Endpoint` and says, without connecting, which
+            server is meant; for schemes whose URL does not tell.
     """
 
     name: str
     transport: str | Callable[[Endpoint], Publisher]
     one_shot: str | Callable[[Endpoint], OneShot | None] | None = None
     summary: str = ""
+    where: str | Callable[[Endpoint], str] | None = None

@@ -44,7 +44,7 @@ def run(args: Sequence[str]) -> int:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         raise
-    except Exception as error:  # the last stop: whatever it is must leave with its own exit code
+    except Exception as error:  # noqa: BLE001 - the last stop: whatever it is must leave with its own exit code
         return _explain(error, as_json=_wants_json(args))
 
 

@@ -65,4 +65,6 @@ class App:
         """Say which server is used when nobody chose one: two shells with other settings are two buses."""
         settings = self.settings
         if not settings.has_url:
-            self.note(f"hivebus: no URL configured, using the embedded server of namespace {settings.namespace}")
+            from hivebus.notice import default_server
+
+            self.note(default_server(settings))

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from hivebus.cli.app import App
-from hivebus.cli.taking import Stop, Taken, Taker, warn
+from hivebus.cli.output import warn
+from hivebus.cli.taking import Stop, Taken, Taker
 from hivebus.errors import HivebusError
 from hivebus.retry import is_exhausted, retry_delay
 from hivebus.transport import Ack, DeadLetter, Extend, Retry, Settlement, Start

@@ -37,6 +37,11 @@ def line(text: str = "") -> None:
     sys.stdout.write(f"{safe(text)}\n")
 
 
+def warn(text: str) -> None:
+    """Say on stderr what went wrong, also to who asked for quiet."""
+    sys.stderr.write(f"{safe(text)}\n")
+
+
 def document(command: str, facts: Mapping[str, Any]) -> None:
     """Print one JSON document on stdout, with the schema of *command*."""
     json_line({"schema": f"hivebus.{command}/1", **facts})

@@ -16,8 +16,8 @@ from hivebus.cli.executing import Executor
 from hivebus.cli.exit_codes import ExitCode
 from hivebus.cli.link import Link, as_json, connect, run
 from hivebus.cli.options import command, duration_type
-from hivebus.cli.output import document, duration, json_line, json_text, line
-from hivebus.cli.taking import TAKING_LEASE, Filter, Stop, Taken, Taker, warn
+from hivebus.cli.output import document, duration, json_line, json_text, line, warn
+from hivebus.cli.taking import TAKING_LEASE, Filter, Stop, Taken, Taker
 from hivebus.errors import Unavailable, Unknown
 from hivebus.setting_rules import MAX_LEASE
 from hivebus.transport import Ack

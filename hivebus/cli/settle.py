@@ -11,8 +11,8 @@ from hivebus.cli.app import App
 from hivebus.cli.exit_codes import ExitCode
 from hivebus.cli.link import LOOK, Link, connect, find, run
 from hivebus.cli.options import command, duration_type
-from hivebus.cli.output import document, duration, table
-from hivebus.cli.taking import is_ours, warn
+from hivebus.cli.output import document, duration, table, warn
+from hivebus.cli.taking import is_ours
 from hivebus.errors import InvalidMessage, NotFound, NotPermitted
 from hivebus.retry import retry_delay
 from hivebus.setting_rules import MAX_LEASE

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hivebus.cli.app import App
 from hivebus.cli.link import LOOK, Link
 from hivebus.errors import InvalidMessage, Unavailable, Unknown
-from hivebus.message import Message
 from hivebus.transport import (
     DeadLetter,
     Delivery,
@@ -27,6 +26,9 @@ from hivebus.transport import (
     Settled,
     Settlement,
 )
+
+if TYPE_CHECKING:
+    from hivebus.message import Message
 
 CONSUMER_PREFIX = "cli-"
 TAKING_LEASE = 10.0
@@ -200,7 +202,7 @@ class Taker:
         reach = wanted = 0
         for number, place in enumerate(waiting, start=1):
             message = self._link.message(place.data)
-            if isinstance(message, Message) and self._wanted.wants(message) and wanted < limit:
+            if wanted < limit and not isinstance(message, InvalidMessage) and self._wanted.wants(message):
                 wanted, reach = wanted + 1, number
         return reach
 
@@ -228,10 +230,3 @@ class Taker:
 def is_ours(consumer: str | None) -> bool:
     """Tell whether a consumer is one of the command line, which any process of the agent may settle for."""
     return bool(consumer and consumer.startswith(CONSUMER_PREFIX))
-
-
-def warn(text: str) -> None:
-    """Say on stderr what went wrong, also to who asked for quiet."""
-    from hivebus.cli.output import safe
-
-    sys.stderr.write(f"{safe(text)}\n")

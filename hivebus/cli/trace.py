@@ -12,8 +12,7 @@ from hivebus.cli.app import App
 from hivebus.cli.exit_codes import ExitCode
 from hivebus.cli.link import Link, connect, find, run
 from hivebus.cli.options import command
-from hivebus.cli.output import document, duration, line, table
-from hivebus.cli.taking import warn
+from hivebus.cli.output import document, duration, line, table, warn
 from hivebus.errors import NotFound
 from hivebus.settings import leg_of
 from hivebus.status import status_of
@@ -45,7 +44,7 @@ async def _trace(app: App, message_id: str) -> ExitCode:
         facts = {"message_id": message_id, "state": status.state, "attempts": status.attempts, "events": events}
         document("trace", facts)
     elif places:
-        line(f"{message_id}  {status.state}  handed out {status.attempts} times")
+        line(f"{message_id}  {status.state}  attempts: {status.attempts}")
         table(("AT", "EVENT", "LEG", "AGENT", "DETAIL"), [_row(event) for event in events])
     if not places:
         warn(f"no inbox knows {message_id}: it was never sent, or it was settled more than an hour ago")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from hivebus.errors import ConfigError
 from hivebus.transport import Endpoint
@@ -30,20 +30,39 @@ class Address:
 
 def parse_endpoint(endpoint: Endpoint) -> Address:
     """Return the address in a ``redis://``, ``redis+streams://``, ``rediss://`` or ``unix://`` URL."""
-    parts = urlsplit(endpoint.url)
+    parts, port = _split(endpoint.url)
     scheme = "redis" if parts.scheme == "redis+streams" else parts.scheme
     options = dict(parse_qsl(parts.query))
     limits = {name: _whole(options.pop(name), name) for name in OPTIONS if name in options}
     query = f"?{urlencode(options)}" if options else ""
-    try:
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError as error:
-        raise ConfigError(f"the port in the URL is none: {error}", hint="redis://HOST:PORT/DB") from None
     return Address(
         url=f"{scheme}://{parts.netloc}{parts.path}{query}",
-        where=f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}",
+        where=f"{parts.scheme}://{parts.hostname or ''}{f':{port}' if port else ''}{parts.path}",
         max_messages=limits.get("max_messages", endpoint.max_messages),
         max_bytes=limits.get("max_bytes", endpoint.max_bytes),
+    )
+
+
+def _split(url: str) -> tuple[SplitResult, int | None]:
+    # A password with a bare / ? or # ends up in other parts of the URL, so none of them is shown.
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise _unreadable("the port is none, or a bracket is not closed") from None
+    if parts.scheme != "unix":
+        if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+            raise _unreadable("there is an @ behind the host")
+        if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
+            raise _unreadable("the database is no number")
+    return parts, port
+
+
+def _unreadable(why: str) -> ConfigError:
+    return ConfigError(
+        "the URL of the server cannot be read",
+        cause=why,
+        hint="redis://USER:PASSWORD@HOST:PORT/DB; in a password write / as %2F, ? as %3F and # as %23",
     )
 
 

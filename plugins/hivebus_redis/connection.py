@@ -44,7 +44,7 @@ class Channel:
         if wire is None or not wire.is_open:
             wire = await self.connect()
         with translated(self._where):
-            return await wire.ask(_pack(words), timeout=self._reply_timeout)
+            return await wire.ask(_pack(words), within=self._reply_timeout)
 
     async def connect(self) -> Wire:
         """Return the connection, made anew when there is none; nothing is sent that could be stored."""

@@ -33,20 +33,25 @@ def translated(where: str, *, connecting: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except (exceptions.RedisError, OSError) as error:
+    except (*_RAISED, OSError, UnicodeError) as error:
         raise translate(error, where, connecting=connecting) from error
 
 
 def translate(error: Exception, where: str, *, connecting: bool = False) -> HivebusError:
     """Return the error of ours that says what *error* means for a message."""
+    error = _answered(error) or error
     text = str(error)
-    if isinstance(error, exceptions.AuthenticationError):
+    if isinstance(error, exceptions.InvalidResponse) and connecting:
+        return Unavailable(
+            f"{where} does not speak the protocol of Redis", cause=text, hint="check host and port in the URL"
+        )
+    if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
         return NotPermitted(
             f"{where}: the server refused user or password", cause=text, hint="check user and password in the URL"
         )
-    if isinstance(error, exceptions.ResponseError | exceptions.BusyLoadingError | exceptions.ReadOnlyError):
+    if isinstance(error, _ANSWERS):
         return _reply(error, text, where)
-    if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
+    if isinstance(error, _LOST):
         if connecting or _refused(error):
             return Unavailable(
                 f"no server answers at {where}",
@@ -59,6 +64,15 @@ def translate(error: Exception, where: str, *, connecting: bool = False) -> Hive
             hint="send again with the same message_id: it is stored once",
         )
     return _reply(error, text, where)
+
+
+def _answered(error: BaseException | None) -> Exception | None:
+    """Return the server's own words; redis-py hides what it hears while connecting behind a ConnectionError."""
+    while error is not None:
+        if isinstance(error, _ANSWERS):
+            return error
+        error = error.__cause__
+    return None
 
 
 def _refused(error: BaseException | None) -> bool:
@@ -85,6 +99,28 @@ def _reply(error: Exception, text: str, where: str) -> HivebusError:
     )
 
 
+# Not all of redis-py's exceptions are a RedisError. A host name that cannot be looked up is a UnicodeError.
+_RAISED = (
+    exceptions.RedisError,
+    exceptions.RedisClusterException,
+    exceptions.ChildDeadlockedError,
+    exceptions.IncorrectPolicyType,
+)
+_LOST = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.InvalidResponse,
+    exceptions.ChildDeadlockedError,
+    OSError,
+    UnicodeError,
+)
+_ANSWERS = (
+    exceptions.ResponseError,
+    exceptions.AuthenticationError,
+    exceptions.AuthorizationError,
+    exceptions.BusyLoadingError,
+    exceptions.ReadOnlyError,
+)
 _CODES: dict[type[Exception], str] = {
     exceptions.OutOfMemoryError: "OOM",
     exceptions.BusyLoadingError: "LOADING",

@@ -8,20 +8,21 @@ from urllib.parse import parse_qsl, urlsplit
 
 from hivebus.errors import HivebusError, Unavailable
 from hivebus.transport import Endpoint, OneShot, Outgoing, Published
-from hivebus_redis.address import OPTIONS, Address, parse_endpoint
+from hivebus_redis.address import Address, parse_endpoint
 from hivebus_redis.layout import Layout
 from hivebus_redis.library import read_prefix, read_source
 from hivebus_redis.publishing import publish_arguments, published
 from hivebus_redis.resp import Connection, Reply, ReplyError, translate
 
-UNDERSTOOD = {*OPTIONS, "db", "ssl_ca_certs"}
+UNDERSTOOD = {"db", "ssl_ca_certs"}
 
 
 def redis_one_shot(endpoint: Endpoint) -> RedisOneShot | None:
     """Return a one-shot sender, or None when the URL has options that only the full client understands."""
-    if dict(parse_qsl(urlsplit(endpoint.url).query)).keys() - UNDERSTOOD:
+    address = parse_endpoint(endpoint)
+    if dict(parse_qsl(urlsplit(address.url).query)).keys() - UNDERSTOOD:
         return None
-    return RedisOneShot(parse_endpoint(endpoint), namespace=endpoint.namespace)
+    return RedisOneShot(address, namespace=endpoint.namespace)
 
 
 def embedded_one_shot(endpoint: Endpoint) -> OneShot:

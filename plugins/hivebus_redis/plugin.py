@@ -23,6 +23,7 @@ def register_transports(register: Callable[[Scheme], None]) -> None:
             transport="hivebus_redis.streams:open_embedded",
             one_shot="hivebus_redis.one_shot:embedded_one_shot",
             summary="durable inboxes on a private server of this machine, started when needed",
+            where="hivebus_redis.embedded:where",
         )
     )
 

@@ -34,31 +34,39 @@ class Connection:
         self._where = where
         try:
             self._socket = _connect(url)
-        except OSError as error:
-            raise Unavailable(
-                f"no server answers at {where}",
-                cause=str(error),
-                hint="start it, or check the URL: hivebus config show",
-            ) from error
+        except (OSError, UnicodeError) as error:
+            raise _away(where, error) from error
         self._socket.settimeout(timeout)
         self._file = self._socket.makefile("rb")
         try:
             self._introduce(url)
         except Unknown as error:
-            raise Unavailable(f"{where} does not speak the protocol of Redis", cause=error.cause) from error
+            self.close()
+            raise _away(where, error.cause) from error
         except ReplyError as error:
+            self.close()
             raise translate(error, where) from error
+        except Unavailable:
+            self.close()
+            raise
 
     def call(self, *words: Word) -> Reply:
         """Send one command and return its reply.
 
         Raises:
             ReplyError: the server refused. Unknown: the connection was lost before the reply.
+            Unavailable: what answers is no Redis.
         """
         try:
             self._socket.sendall(_encode(words))
             return self._read()
-        except (OSError, ValueError) as error:
+        except ValueError as error:
+            raise Unavailable(
+                f"{self._where} does not speak the protocol of Redis",
+                cause=str(error),
+                hint="check host and port in the URL",
+            ) from error
+        except OSError as error:
             raise Unknown(
                 f"lost the connection to {self._where}",
                 cause=str(error) or type(error).__name__,
@@ -75,7 +83,8 @@ class Connection:
         if parts.password:
             names = [unquote(parts.username)] if parts.username else []
             self.call("AUTH", *names, unquote(parts.password))
-        database = parts.path.lstrip("/") if parts.scheme != "unix" else dict(parse_qsl(parts.query)).get("db", "")
+        options = dict(parse_qsl(parts.query))
+        database = options.get("db") or ("" if parts.scheme == "unix" else parts.path.strip("/"))
         if database not in ("", "0"):
             self.call("SELECT", database)
 
@@ -109,11 +118,17 @@ def translate(error: ReplyError, where: str) -> HivebusError:
     code = text.partition(" ")[0]
     if code in ("OOM", "MISCONF"):
         return BrokerFull(f"{where}: the server takes no new messages", cause=text, hint="free memory or disk there")
-    if code in ("NOAUTH", "WRONGPASS", "NOPERM"):
+    # A long command before the password is "ERR Protocol error: unauthenticated ...".
+    if code in ("NOAUTH", "WRONGPASS", "NOPERM") or text.startswith("ERR AUTH") or "unauthenticated" in text:
         return NotPermitted(f"{where}: the server refused", cause=text, hint="check user and password in the URL")
     if code in ("LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN"):
         return Unavailable(f"{where}: the server is not ready", cause=text, hint="try again in a moment")
     return Unsupported(f"{where}: the server refused a command", cause=text, hint="it must be Redis >= 7.0 or Valkey")
+
+
+def _away(where: str, cause: object) -> Unavailable:
+    hint = "start it, or check the URL: hivebus config show"
+    return Unavailable(f"no server answers at {where}", cause=str(cause), hint=hint)
 
 
 def _connect(url: str) -> socket.socket:

@@ -32,8 +32,8 @@ class Wire(asyncio.Protocol):
         """Whether commands can still be sent."""
         return self._why is None and not self._transport.is_closing()
 
-    async def ask(self, packed: bytes, *, timeout: float) -> Any:
-        """Send one packed command and return its answer, or raise what redis-py would.
+    async def ask(self, packed: bytes, *, within: float) -> Any:
+        """Send one packed command and return its answer *within* that many seconds, or raise what redis-py would.
 
         A caller that is cancelled leaves the connection whole: the answer is read and dropped.
         """
@@ -41,7 +41,7 @@ class Wire(asyncio.Protocol):
         answer: asyncio.Future[Any] = loop.create_future()
         self._waiting.append(answer)
         self._transport.write(packed)
-        timer = loop.call_later(timeout, self._expire, answer)
+        timer = loop.call_later(within, self._expire, answer)
         try:
             return await answer
         finally:

@@ -8,9 +8,20 @@ is on the disk before it is answered, so what was sent survives a `kill -9` of t
 
 from __future__ import annotations
 
+import os
+
+from hivebus.transport import Endpoint
 from hivebus_redis.embedded.instance import Instance, find
 
-__all__ = ["Instance", "ensure", "find", "stop"]
+__all__ = ["Instance", "ensure", "find", "stop", "where"]
+
+
+def where(endpoint: Endpoint) -> str:
+    """Return the folder that tells one embedded server from another, whether it runs or not."""
+    from hivebus_redis.embedded.places import Places
+
+    folder, home = Places.of(endpoint.namespace).data_dir, os.path.expanduser("~")
+    return folder.replace(home, "~", 1) if folder.startswith(f"{home}{os.sep}") else folder
 
 
 def ensure(namespace: str) -> Instance:

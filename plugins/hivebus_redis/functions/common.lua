@@ -27,6 +27,10 @@ local DEDUP = 3600000
 local DEAD_KEPT = 30 * 86400000
 local HISTORY = 86400000
 local CHUNK = 1000
+-- How often ids are swept and streams are trimmed, in ms, and how many batches of ids a sweep takes.
+local SWEEP_EVERY = 100
+local SWEEP = 200
+local TRIM_EVERY = 60000
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -68,6 +72,14 @@ local function field(fields, name)
   for i = 1, #fields, 2 do
     if fields[i] == name then return fields[i + 1] end
   end
+end
+
+local NOT_OF_IDS = '[^%w_.:-]'
+
+-- Another program may write anything: what can be no id of a message would break tokens and answers.
+local function id_of(fields)
+  local id = field(fields, 'i')
+  return id and #id <= 64 and not string.find(id, NOT_OF_IDS) and id or ''
 end
 
 local function pairs_of(flat)
@@ -158,10 +170,11 @@ local function settle_ids(k, ids)
   if #ids > 0 then redis.call('XADD', k.done, '*', 'i', table.concat(ids, ' ')) end
 end
 
--- Forgets ids whose window is over, a few batches a call.
+-- Forgets ids whose window is over.
 local function sweep_ids(k, now)
+  redis.call('HSET', k.meta, 'swept', now)
   local last = string.format('%.0f', now - DEDUP)
-  local rows = redis.call('XRANGE', k.done, '-', last, 'COUNT', 4)
+  local rows = redis.call('XRANGE', k.done, '-', last, 'COUNT', SWEEP)
   if #rows == 0 then return end
   for _, row in ipairs(rows) do
     for id in string.gmatch(row[2][2], '%S+') do redis.call('UNLINK', k.id .. id) end
@@ -176,7 +189,7 @@ local function bury(k, level, entry, fields, reason, now)
   redis.call('XACK', k.q .. level, k.group, entry)
   forget_marks(k, token)
   redis.call('HDEL', k.fate, token)
-  local id = field(fields, 'i') or ''
+  local id = id_of(fields)
   local data = field(fields, 'd')
   if not data then
     -- Not written by hivebus: keep what was there, readable.

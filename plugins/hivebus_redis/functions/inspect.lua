@@ -20,7 +20,7 @@ end
 local function dead_row(id, row)
   local fields = pairs_of(row[2])
   return row_of(id, fields.r == 'expired' and 'expired' or 'dead_lettered', {
-    attempts = fields.a, reason = fields.r, at = string.match(row[1], '^%d+'), level = fields.l, entry = row[1],
+    attempts = fields.a, reason = fields.r, at = string.match(fields.e or row[1], '^%d+'), level = fields.l, entry = row[1],
     data = fields.d,
   })
 end
@@ -97,13 +97,13 @@ local function peek(keys, args)
     if group and #rows < limit then
       for _, pending in ipairs(redis.call('XPENDING', stream, k.group, '-', '+', limit - #rows)) do
         local fields = entry_facts(stream, pending[1]) or {}
-        rows[#rows + 1] = held_row(k, field(fields, 'i') or '', level, pending[1], pending, now, field(fields, 'd'))
+        rows[#rows + 1] = held_row(k, id_of(fields), level, pending[1], pending, now, field(fields, 'd'))
       end
     end
     if #rows < limit then
       local last = group and group['last-delivered-id'] or '0-0'
       for _, row in ipairs(redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', limit - #rows)) do
-        rows[#rows + 1] = row_of(field(row[2], 'i') or '', 'queued', {
+        rows[#rows + 1] = row_of(id_of(row[2]), 'queued', {
           at = string.match(row[1], '^%d+'), level = level, entry = row[1], data = field(row[2], 'd'),
         })
       end
@@ -140,7 +140,7 @@ end
 local function dead(keys, args)
   local k, rows = names(keys[1], 'main'), {}
   for _, row in ipairs(redis.call('XREVRANGE', k.dlq, '+', '-', 'COUNT', args[1])) do
-    rows[#rows + 1] = dead_row(field(row[2], 'i') or '', row)
+    rows[#rows + 1] = dead_row(id_of(row[2]), row)
   end
   return rows
 end

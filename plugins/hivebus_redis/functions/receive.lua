@@ -110,7 +110,7 @@ local function hand_over(k, out, level, entry, fields, epoch, with_fate, alone)
   local fate = with_fate and redis.call('HGET', k.fate, level .. '/' .. entry) or ''
   if alone then fate = (fate == '' and '0,0,0' or fate) .. ',1' end
   if fate ~= '' then fate = ' ' .. fate end
-  out[#out + 1] = level .. '/' .. entry .. '/' .. epoch .. '/' .. (field(fields, 'i') or '') .. fate
+  out[#out + 1] = level .. '/' .. entry .. '/' .. epoch .. '/' .. id_of(fields) .. fate
   out[#out + 1] = field(fields, 'd') or ''
 end
 
@@ -149,7 +149,8 @@ local function take_new(k, out, level, room, consumer, epoch, cancelled, now)
   local before, behind = level .. '/', '/' .. epoch .. '/'
   for _, row in ipairs(read[1][2]) do
     local entry, fields = row[1], row[2]
-    if #fields == 4 and fields[1] == 'i' and fields[3] == 'd' and not cancelled then
+    if #fields == 4 and fields[1] == 'i' and fields[3] == 'd' and not cancelled
+      and #fields[2] <= 64 and not string.find(fields[2], NOT_OF_IDS) then
       -- Nearly every message; the general way below costs three times as much.
       out[n + 1] = before .. entry .. behind .. fields[2]
       out[n + 2] = fields[4]
@@ -199,12 +200,14 @@ local function receive(keys, args)
   for _, dead in ipairs(redis.call('ZRANGEBYSCORE', k.lease, '-inf', '(' .. now, 'LIMIT', 0, 3)) do
     take_over(k, dead, now)
   end
-  if redis.call('EXISTS', k.due, k.schedule) > 0 then promote(k, now) end
-  sweep_ids(k, now)
-  local trimmed = redis.call('HGET', k.meta, 'trimmed')
-  if not trimmed or now - trimmed > 60000 then trim(k, now) end
+  local swept = redis.call('HMGET', k.meta, 'swept', 'trimmed')
+  if now - (swept[1] or 0) > SWEEP_EVERY then sweep_ids(k, now) end
+  if now - (swept[2] or 0) > TRIM_EVERY then trim(k, now) end
   local out = { epoch, 'deliveries', '0' }
-  if redis.call('EXISTS', k.suspect) == 1 then
+  -- All that makes a difference to a plain read, asked for at once since there is usually none of it.
+  local special = redis.call('EXISTS', k.due, k.schedule, k.suspect, k.ready, k.cancelled) > 0
+  if special then promote(k, now) end
+  if special and redis.call('EXISTS', k.suspect) == 1 then
     if running > 0 then
       out[2] = 'drain'
       return out
@@ -212,8 +215,8 @@ local function receive(keys, args)
     take_suspect(k, out, consumer, epoch, start, now)
     if #out > 3 then return out end
   end
-  local ready = redis.call('EXISTS', k.ready) == 1
-  local cancelled = redis.call('EXISTS', k.cancelled) == 1
+  local ready = special and redis.call('EXISTS', k.ready) == 1
+  local cancelled = special and redis.call('EXISTS', k.cancelled) == 1
   local room = limit
   for level = 5, 1, -1 do
     if room > 0 and ready then room = room - take_ready(k, out, level, room, consumer, epoch, now) end
