@@ -5,26 +5,39 @@ from __future__ import annotations
 import asyncio
 from time import perf_counter, time
 
-from hivebus import Bus, Message
+from benchmarks.raw import TICKS
+from hivebus import Bus, Message, Receipt
 
 TASKS = 50
 CONTENT = "x" * 200
 
 
-async def produce(url: str, count: int, *, rate: float | None = None) -> float:
-    """Send from fifty concurrent tasks, paced when *rate* (messages per second) is given; return the seconds."""
+async def produce(url: str, count: int) -> float:
+    """Send from fifty concurrent tasks; return the seconds."""
     async with Bus(url, agent="producer") as bus:
         began = perf_counter()
 
         async def work(share: int) -> None:
-            for number in range(share):
-                if rate is None:
-                    await bus.send("consumer", CONTENT)
-                else:
-                    await asyncio.sleep(max(0.0, began + number * TASKS / rate - perf_counter()))
-                    await bus.send("consumer", CONTENT, metadata={"t": time()})
+            for _ in range(share):
+                await bus.send("consumer", CONTENT)
 
         await asyncio.gather(*(work(count // TASKS) for _ in range(TASKS)))
+        return perf_counter() - began
+
+
+async def offer(url: str, count: int, *, rate: float) -> float:
+    """Send *rate* messages per second in the same small bursts as the raw producer; return the seconds."""
+    async with Bus(url, agent="producer") as bus:
+        began = perf_counter()
+        sent = 0
+        pending: set[asyncio.Task[Receipt]] = set()
+        while sent < count:
+            for _ in range(min(int(rate / TICKS), count - sent)):
+                pending.add(asyncio.create_task(bus.send("consumer", CONTENT, metadata={"t": time()})))
+                sent += 1
+            await asyncio.sleep(max(0.0, began + sent / rate - perf_counter()))
+            pending = {task for task in pending if not task.done()}
+        await asyncio.gather(*pending)
         return perf_counter() - began
 
 

@@ -8,6 +8,8 @@ from time import perf_counter, time
 from redis.asyncio import Redis
 
 BATCH = 100
+TICKS = 500
+"""Bursts per second of a paced producer."""
 
 
 async def produce(url: str, count: int, payload: bytes, *, rate: float | None = None) -> float:
@@ -16,7 +18,7 @@ async def produce(url: str, count: int, payload: bytes, *, rate: float | None = 
     began = perf_counter()
     sent = 0
     while sent < count:
-        size = min(BATCH if rate is None else max(1, int(rate / 500)), count - sent)
+        size = min(BATCH if rate is None else max(1, int(rate / TICKS)), count - sent)
         pipeline = client.pipeline(transaction=False)
         for _ in range(size):
             pipeline.xadd("raw", {"d": payload, "t": repr(time())})

@@ -94,7 +94,7 @@ async def _paced_raw(url: str, count: int, rate: float) -> float:
 
 
 async def _paced_bus(url: str, count: int, rate: float) -> float:
-    return await bus.produce(url, count, rate=rate)
+    return await bus.offer(url, count, rate=rate)
 
 
 Job = tuple[Callable[..., Coroutine[Any, Any, Any]], tuple[Any, ...]]
@@ -128,5 +128,5 @@ def _run(function: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...
 def _once(words: Sequence[str], url: str) -> float:
     environment = {**os.environ, "HIVEBUS_URL": url, "HIVEBUS_AGENT": "producer"}
     began = perf_counter()
-    subprocess.run(words, env=environment, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     return (perf_counter() - began) * 1000
