@@ -284,11 +284,11 @@ class Consumer:
         if token in self._running:
             self._running[token].cancel()
         for level in self._levels:
-            kept = [work for work in level if work.delivery.token != token]
-            self._queued -= len(level) - len(kept)
-            if len(kept) != len(level):
-                level.clear()
-                level.extend(kept)
+            for work in [work for work in level if work.delivery.token == token]:
+                level.remove(work)
+                self._queued -= 1
+                self._alone = self._alone and not work.delivery.alone
+        self._room.set()
 
     def _dismiss(self) -> None:
         """Hand back what no handler has seen, and let idle workers go."""
