@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from statistics import median, quantiles
-from time import perf_counter, sleep
+from time import perf_counter, sleep, time
 from typing import Any
 
 import redis
@@ -101,28 +101,33 @@ Job = tuple[Callable[..., Coroutine[Any, Any, Any]], tuple[Any, ...]]
 
 
 def _pair(producer: Job, consumer: Job) -> tuple[float, list[float]]:
-    """Run both in processes of their own; return the seconds from the first send, and the consumer's result."""
+    """Run both in processes of their own; return the seconds from first send to last handler, and the latencies."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         # Both interpreters are up before the clock starts.
         list(pool.map(_warm, range(2)))
         consuming = pool.submit(_run, *consumer)
         sleep(HEAD_START)
-        began = perf_counter()
         producing = pool.submit(_run, *producer)
-        latencies = consuming.result()
-        elapsed = perf_counter() - began
-        producing.result()
-    return elapsed, latencies
+        consumed_at, latencies = consuming.result()
+        produced_at, seconds = producing.result()
+    # A producer's clock starts when it is connected, so its end less its seconds is the first send.
+    return consumed_at - (produced_at - seconds), latencies
 
 
 def _warm(number: int) -> int:
+    """Import what both sides need: importing is no part of moving messages."""
+    from hivebus import Bus, Message
+
+    assert Bus and Message
     sleep(0.2)
     return number
 
 
-def _run(function: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]) -> Any:
-    return asyncio.run(function(*args))
+def _run(function: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]) -> tuple[float, Any]:
+    """Return the time of the end, and the result."""
+    result = asyncio.run(function(*args))
+    return time(), result
 
 
 def _once(words: Sequence[str], url: str) -> float:

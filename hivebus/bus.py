@@ -16,6 +16,7 @@ from hivebus.codec import Codec, JsonCodec
 from hivebus.consumer import Consumer, Policy
 from hivebus.errors import ConfigError, HivebusError, Reject, Unsupported
 from hivebus.inflow import Inflow
+from hivebus.message_status import Status, status_of
 from hivebus.middleware import around_handle, around_send
 from hivebus.observing import Observing
 from hivebus.opening import connect
@@ -25,7 +26,6 @@ from hivebus.replies import compose_reply, is_reply
 from hivebus.routing import route
 from hivebus.signals import stop_on_signals
 from hivebus.stamps import Stamps
-from hivebus.status import Status, status_of
 from hivebus.transport import Counts, Directory, Inbox, Inspectable, Outgoing, Published, Reader, Transport
 
 if TYPE_CHECKING:
@@ -241,8 +241,8 @@ class Bus:
                 max_crashes=self._max_crashes,
                 max_batch=int(self.capabilities.max_batch.value),
             ),
-            delivered=self._observing.delivered,
-            settled=self._observing.settled,
+            delivered=self._observing.delivered if self._observing.sees_received else None,
+            settled=self._observing.settled if self._observing.sees_received else None,
         )
         self._consumer = consumer
         running = asyncio.create_task(consumer.run())
@@ -275,8 +275,8 @@ class Bus:
             lease=self._lease,
             max_crashes=self._max_crashes,
             max_batch=int(self.capabilities.max_batch.value),
-            delivered=self._observing.delivered,
-            settled=self._observing.settled,
+            delivered=self._observing.delivered if self._observing.sees_received else None,
+            settled=self._observing.settled if self._observing.sees_received else None,
         )
         self._inflows.append(inflow)
         try:

@@ -11,12 +11,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hivebus.codec import Codec
 from hivebus.errors import HivebusError, InvalidMessage, Reject, one_line
-from hivebus.limits import LEVELS
 from hivebus.pace import Pace
 from hivebus.retry import is_exhausted, retry_delay
 from hivebus.settler import Settler
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 WAIT = 5.0
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
+TURN = 32
+"""How many messages a worker handles before it lets others run."""
 CRASH_LOOP = "crash_loop"
 _log = logging.getLogger(__name__)
 
@@ -71,8 +74,8 @@ class Consumer:
         handler: finds the handler of a message, which is called once per delivery; returning acks it,
             raising retries it.
         reply: makes a reply out of what a handler returned.
-        delivered: is told about each batch before its handlers run.
-        settled: is told about each batch of settlements with the server's answers.
+        delivered: is told about each batch before its handlers run; None when nobody wants to know.
+        settled: is told about each batch of settlements with the server's answers; None likewise.
     """
 
     def __init__(
@@ -83,8 +86,8 @@ class Consumer:
         handler: Callable[[Message], Handler],
         reply: Reply,
         policy: Policy,
-        delivered: Callable[[Sequence[Work]], None],
-        settled: Callable[[Sequence[tuple[Settlement, Settled]]], None],
+        delivered: Callable[[Sequence[Work]], None] | None,
+        settled: Callable[[Sequence[tuple[Settlement, Settled]]], None] | None,
     ) -> None:
         self._reader = reader
         self._codec = codec
@@ -96,7 +99,8 @@ class Consumer:
         self._settler = Settler(
             reader, lease=policy.lease, max_batch=policy.max_batch, settled=settled, fenced=self._fence
         )
-        self._levels: tuple[deque[Work], ...] = tuple(deque() for _ in range(6))
+        self._levels: tuple[deque[Delivery], ...] = tuple(deque() for _ in range(6))
+        self._decoded: dict[str, Message] = {}
         self._queued = 0
         self._running: dict[str, asyncio.Task[None]] = {}
         self._idle: deque[asyncio.Future[None]] = deque()
@@ -135,8 +139,10 @@ class Consumer:
     async def _fetch(self) -> None:
         pause = FIRST_PAUSE
         while not self._stopping:
-            room = self._pace.window() - self._queued - len(self._running)
-            if room <= 0 or self._alone:
+            window = self._pace.window()
+            room = window - self._queued - len(self._running)
+            # Half a window at a time: the server gathers the next half while handlers run on this one.
+            if room <= 0 or self._alone or (self._queued and room < window // 2):
                 self._room.clear()
                 await self._room.wait()
                 continue
@@ -151,25 +157,26 @@ class Consumer:
             self._take(deliveries)
 
     def _take(self, deliveries: Sequence[Delivery]) -> None:
-        works: list[Work] = []
         for delivery in deliveries:
             if delivery.crashes >= self._policy.max_crashes:
                 self._give_up(delivery, CRASH_LOOP)
                 continue
-            try:
-                works.append(Work(delivery, self._codec.decode(delivery.data)))
-            except InvalidMessage as error:
-                self._give_up(delivery, f"invalid:{error.why}")
-        if not works:
-            return
-        self._delivered(works)
-        for work in works:
-            if work.delivery.alone:
-                self._alone = True
-            self._settler.hold(work.delivery.token)
-            self._levels[LEVELS[work.message.priority]].append(work)
-        self._queued += len(works)
+            self._alone = self._alone or delivery.alone
+            self._settler.hold(delivery.token)
+            self._levels[delivery.priority].append(delivery)
+            self._queued += 1
+        if self._delivered is not None:
+            self._tell(deliveries)
         self._wake_worker()
+
+    def _tell(self, deliveries: Sequence[Delivery]) -> None:
+        works = []
+        for delivery in deliveries:
+            with suppress(InvalidMessage):
+                works.append(Work(delivery, self._codec.decode(delivery.data)))
+        self._decoded.update((work.delivery.token, work.message) for work in works)
+        if works and self._delivered is not None:
+            self._delivered(works)
 
     def _give_up(self, delivery: Delivery, reason: str) -> None:
         _log.warning("a message became a dead letter", extra={"token": delivery.token, "reason": reason})
@@ -196,59 +203,72 @@ class Consumer:
             self._add_worker()
 
     async def _work(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         # One task for many messages: a handler that does not suspend costs no task of its own.
-        while True:
+        for handled in count(1):
             while not self._queued:
                 if self._stopping:
                     return
                 await self._until_woken()
-            work = self._next()
+            delivery = self._next()
             # The next worker is woken by the one before it, so that handlers that do not suspend wake one only.
             if self._queued and not self._waking:
                 self._wake_worker()
-            await self._handle_one(work)
+            await self._handle_one(delivery, task)
+            if handled % TURN == 0:
+                # Handlers that never suspend would keep everything else waiting: reading, settling, sending.
+                await asyncio.sleep(0)
 
-    def _next(self) -> Work:
+    def _next(self) -> Delivery:
         self._queued -= 1
         for level in self._levels[:0:-1]:
             if level:
                 return level.popleft()
         raise AssertionError("the count of queued messages is wrong")
 
-    async def _handle_one(self, work: Work) -> None:
-        token = work.delivery.token
-        task = asyncio.current_task()
-        assert task is not None
+    async def _handle_one(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
+        token = delivery.token
         self._running[token] = task
         settlement: Settlement = Retry(token, 0, counts=False)
         try:
-            message = work.message
-            result = await self._handler(message)(message)
-            settlement = Ack(token, None, None if result is None else await self._reply(message, result))
-        except asyncio.CancelledError as error:
-            if task.cancelling():
-                # Stopped or fenced: handed back uncounted, unless it is somebody else's already.
-                raise
-            settlement = self._failed(work, error)
-        except Reject as verdict:
-            settlement = DeadLetter(token, one_line(str(verdict.reason)))
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is a failed attempt, and never ours
-            settlement = self._failed(work, error)
+            settlement = await self._outcome(delivery, task)
         finally:
             del self._running[token]
             self._pace.handled()
             self._room.set()
-            if work.delivery.alone:
+            if delivery.alone:
                 self._settler.submit(settlement).add_done_callback(self._end_alone)
             else:
                 self._settler.put(settlement)
 
-    def _failed(self, work: Work, error: BaseException) -> Settlement:
-        delivery, options = work.delivery, work.message.delivery_options
+    async def _outcome(self, delivery: Delivery, task: asyncio.Task[None]) -> Settlement:
+        token = delivery.token
+        try:
+            # Only now: a batch of decoded messages that wait would be moved around by the garbage collector.
+            message = self._decoded.pop(token, None) or self._codec.decode(delivery.data)
+        except InvalidMessage as error:
+            _log.warning("a message became a dead letter", extra={"token": token, "reason": f"invalid:{error.why}"})
+            return DeadLetter(token, f"invalid:{error.why}")
+        try:
+            result = await self._handler(message)(message)
+            return Ack(token, None, None if result is None else await self._reply(message, result))
+        except asyncio.CancelledError as error:
+            if task.cancelling():
+                # Stopped or fenced: handed back uncounted, unless it is somebody else's already.
+                raise
+            return self._failed(delivery, message, error)
+        except Reject as verdict:
+            return DeadLetter(token, one_line(str(verdict.reason)))
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is a failed attempt, and never ours
+            return self._failed(delivery, message, error)
+
+    def _failed(self, delivery: Delivery, message: Message, error: BaseException) -> Settlement:
+        options = message.delivery_options
         failures = delivery.failures + 1
         _log.warning(
             "a handler failed",
-            extra={"message_id": work.message.message_id, "failures": failures, "error": type(error).__name__},
+            extra={"message_id": message.message_id, "failures": failures, "error": type(error).__name__},
             exc_info=error,
         )
         if is_exhausted(failures=failures, max_retries=options.max_retries):
@@ -284,18 +304,18 @@ class Consumer:
         if token in self._running:
             self._running[token].cancel()
         for level in self._levels:
-            for work in [work for work in level if work.delivery.token == token]:
-                level.remove(work)
+            for delivery in [each for each in level if each.token == token]:
+                level.remove(delivery)
                 self._queued -= 1
-                self._alone = self._alone and not work.delivery.alone
+                self._alone = self._alone and not delivery.alone
         self._room.set()
 
     def _dismiss(self) -> None:
         """Hand back what no handler has seen, and let idle workers go."""
         self._stopping = True
         for level in self._levels:
-            for work in level:
-                self._settler.put(Retry(work.delivery.token, 0, counts=False))
+            for delivery in level:
+                self._settler.put(Retry(delivery.token, 0, counts=False))
             level.clear()
         self._queued = 0
         while self._idle:

@@ -41,8 +41,8 @@ class Inflow:
         lease: float,
         max_crashes: int,
         max_batch: int,
-        delivered: Callable[[Sequence[Work]], None],
-        settled: Callable[[Sequence[tuple[Settlement, Settled]]], None],
+        delivered: Callable[[Sequence[Work]], None] | None,
+        settled: Callable[[Sequence[tuple[Settlement, Settled]]], None] | None,
     ) -> None:
         self._reader = reader
         self._codec = codec
@@ -73,7 +73,8 @@ class Inflow:
             pause = FIRST_PAUSE
             works = [work for delivery in deliveries if (work := self._take(delivery))]
             if works:
-                self._delivered(works)
+                if self._delivered is not None:
+                    self._delivered(works)
                 self._fetched.extend(Handed(work.message, work.delivery, self._settler) for work in works)
         if self._closed:
             raise StopAsyncIteration

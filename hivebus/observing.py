@@ -23,6 +23,7 @@ class Observing:
         self._plugins = plugins
         self._inbox = inbox
         self.sees_sent = plugins.observes("messages_sent")
+        self.sees_received = plugins.observes("messages_delivered") or plugins.observes("messages_settled")
         self._sees_delivered = plugins.observes("messages_delivered")
         self._sees_settled = plugins.observes("messages_settled")
         self._ids: dict[str, str] = {}

@@ -23,7 +23,7 @@ class Settler:
         reader: the open inbox.
         lease: seconds; everything held is extended three times as often.
         max_batch: the most settlements in one call.
-        settled: is told about each batch with the server's answers.
+        settled: is told about each batch with the server's answers; None when nobody wants to know.
         fenced: is told a token whose lease was lost to somebody else.
     """
 
@@ -33,7 +33,7 @@ class Settler:
         *,
         lease: float,
         max_batch: int,
-        settled: Callable[[Sequence[tuple[Settlement, Settled]]], None],
+        settled: Callable[[Sequence[tuple[Settlement, Settled]]], None] | None,
         fenced: Callable[[str], None],
     ) -> None:
         self._reader = reader
@@ -96,7 +96,8 @@ class Settler:
                 await self._pause(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
                 continue
-            self._settled(list(zip(batch, results, strict=True)))
+            if self._settled is not None:
+                self._settled(list(zip(batch, results, strict=True)))
             return results
 
     async def _pause(self, seconds: float) -> None:

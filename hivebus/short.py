@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from hivebus.bus import Bus
@@ -18,7 +18,7 @@ async def send_message(short: Mapping[str, Any], *, url: str | None = None) -> R
         return await bus.send_message(message)
 
 
-async def stream_consume(agent: str, *, group: str | None = None, url: str | None = None) -> AsyncIterator[Message]:
+async def stream_consume(agent: str, *, group: str | None = None, url: str | None = None) -> AsyncGenerator[Message]:
     """Yield the messages of an agent; each is acked when the loop body ends without raising.
 
     When it raises, the message is handed back and comes again by its own back-off.

@@ -21,7 +21,7 @@ from hivebus.transport import OneShot, Published
 if TYPE_CHECKING:
     from hivebus.bus import Bus
     from hivebus.message import Message
-    from hivebus.status import Status
+    from hivebus.message_status import Status
 
 T = TypeVar("T")
 TRIES = 3

@@ -186,6 +186,7 @@ class Delivery(NamedTuple):
         failures: how often a handler failed with it.
         crashes: how often a consumer died while it ran alone.
         alone: its last consumer died with it: nothing else may run in this process meanwhile.
+        priority: its level; fetched messages wait for their handlers in this order.
     """
 
     token: str
@@ -194,6 +195,7 @@ class Delivery(NamedTuple):
     failures: int = 0
     crashes: int = 0
     alone: bool = False
+    priority: int = 2
 
 
 class Ack(NamedTuple):

@@ -14,8 +14,8 @@ from hivebus.cli.link import Link, connect, find, run
 from hivebus.cli.options import command
 from hivebus.cli.output import document, duration, line, table, warn
 from hivebus.errors import NotFound
+from hivebus.message_status import status_of
 from hivebus.settings import leg_of
-from hivebus.status import status_of
 from hivebus.transport import Located
 
 

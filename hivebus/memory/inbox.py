@@ -129,7 +129,13 @@ class MemoryInbox:
         stored.token = f"{stored.item.message_id}#{next(self._numbers)}"
         consumer.held[stored.token] = stored
         return Delivery(
-            stored.token, stored.item.data, stored.attempts, stored.failures, stored.crashes, stored.suspect
+            token=stored.token,
+            data=stored.item.data,
+            attempt=stored.attempts,
+            failures=stored.failures,
+            crashes=stored.crashes,
+            alone=stored.suspect,
+            priority=stored.item.priority,
         )
 
     # --- Leases ---------------------------------------------------------------------------------

@@ -198,7 +198,8 @@ class StreamReader(Reader):
 
 def _delivery(token: str, data: bytes) -> Delivery:
     token, _, fate = token.partition(" ")
+    # A token begins with the level.
     if not fate:
-        return Delivery(token, data)
+        return Delivery(token, data, priority=int(token[0]))
     parts = [int(part) for part in fate.split(",")]
-    return Delivery(token, data, parts[0] + 1, parts[1], parts[2], len(parts) > 3)
+    return Delivery(token, data, parts[0] + 1, parts[1], parts[2], len(parts) > 3, int(token[0]))

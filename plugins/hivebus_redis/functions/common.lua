@@ -139,11 +139,20 @@ local function groups_of(stream)
   return groups
 end
 
--- How many entries the group has not been handed. The server's own count is lost after an XDEL ahead of it.
+-- How many entries the group has not been handed. The server's own count is lost after somebody's XDEL, and on
+-- Redis 7.0 wrong for good.
 local function unread(stream, group)
   if not group then return redis.call('XLEN', stream) end
-  if group.lag then return group.lag end
-  return #redis.call('XRANGE', stream, '(' .. group['last-delivered-id'], '+')
+  if group.lag and pairs_of(redis.call('XINFO', 'STREAM', stream))['max-deleted-entry-id'] == '0-0' then
+    return group.lag
+  end
+  local count, last = 0, group['last-delivered-id']
+  repeat
+    local rows = redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', CHUNK)
+    count = count + #rows
+    last = #rows > 0 and rows[#rows][1]
+  until #rows < CHUNK
+  return count
 end
 
 -- Returns where the entry is; the caller keeps it under the message's id.
