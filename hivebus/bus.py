@@ -82,7 +82,6 @@ class Bus:
         self._wait_when_full = on_full == "wait"
         self._lease = lease
         self._max_crashes = max_crashes
-        self._stamps = Stamps()
         self._handlers: dict[str, Handler] = {}
         self._otherwise: Handler | None = None
         self._consumer: Consumer | None = None
@@ -92,6 +91,8 @@ class Bus:
         url, namespace, durability, require, plugins = self._wanted
         opened = await connect(url, namespace=namespace, durability=durability, require=require, plugins=plugins)
         self._transport = opened.transport
+        # Made here: processes forked from one that made a bus would all give the same ids.
+        self._stamps = Stamps()
         self.capabilities = opened.capabilities
         self.url = opened.url
         self._leg = opened.leg

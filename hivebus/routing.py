@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hivebus import limits
 from hivebus.address import parse_address, routing_key
-from hivebus.errors import Unsupported
+from hivebus.errors import InvalidMessage, Unsupported
 from hivebus.transport import Outgoing
 
 _NOT_YET = "is not routed yet: this release sends to single agents and lists of agents"
@@ -32,6 +32,10 @@ def route(
     data: bytes,
 ) -> list[Outgoing]:
     """Return one item per inbox; a list of agents gets the same message under the same id."""
+    if ttl is not None and ttl <= delay:
+        raise InvalidMessage(
+            field="ttl", value=ttl, rule=f"must be more than its delay of {delay:g} s, or it expires unread"
+        )
     key = routing_key(to_agent, message_type)
     level = limits.LEVELS[priority]
     return [Outgoing(inbox, message_id, key, level, delay, ttl, data) for inbox in inboxes_of(to_agent)]

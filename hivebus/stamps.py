@@ -30,5 +30,7 @@ class Stamps:
         if millisecond != self._millisecond:
             self._millisecond = millisecond
             moment = datetime.fromtimestamp(millisecond / 1000, UTC)
-            self._text = f"{moment:%Y-%m-%dT%H:%M:%S}.{millisecond % 1000:03d}000Z"
+            # A whole second has no fraction, as in every other timestamp of ours.
+            fraction = f".{millisecond % 1000:03d}000" if millisecond % 1000 else ""
+            self._text = f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"
         return self._text

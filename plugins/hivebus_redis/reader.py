@@ -158,9 +158,10 @@ class StreamReader(Reader):
         known = {bare(token) for token in self._held}
         tokens = await self._server.call("held", self._keys, (self._inbox.group, self._consumer))
         lost = [token.decode() for token in tokens if token.decode() not in known]
-        self._lost_reply = False
         for at in range(0, len(lost), 500):
             await self.settle([Retry(f"{token}/{self._epoch}/", 0, counts=False) for token in lost[at : at + 500]])
+        # Not before: a line that breaks once more would leave them to a consumer that does not know of them.
+        self._lost_reply = False
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep until something may have changed."""

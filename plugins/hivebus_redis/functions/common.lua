@@ -4,7 +4,7 @@
 --
 --   q:1 .. q:5    a stream per level; fields: i = message id, d = data, x = deadline in ms where there is one
 --   due           zset by time in ms: "s<id>" a scheduled message, "r<token>" a retry
---   sched         hash id -> "level:ttl:data" of scheduled messages
+--   sched         hash id -> "level:deadline:data" of scheduled messages
 --   ready         zset of tokens that may be handed out again, highest level first
 --   suspect       zset of tokens whose consumer died while they ran; handed out alone
 --   fetched       set of tokens that were handed over and not started; what is in neither has started, so that

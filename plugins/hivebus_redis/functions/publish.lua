@@ -49,13 +49,14 @@ local function publish(keys, args)
       count = count + 1
       bytes = bytes + #data
       fresh[#fresh + 1] = k.id .. id
+      local deadline = args[i + 3] ~= '' and now + args[i + 3]
       if delay > 0 then
-        redis.call('HSET', k.sched, id, level .. ':' .. args[i + 3] .. ':' .. data)
+        redis.call('HSET', k.sched, id, level .. ':' .. (deadline and string.format('%.0f', deadline) or '') .. ':' .. data)
         add_due(k, k.schedule, now + delay, 's' .. id)
         fresh[#fresh + 1] = 's'
         results[#results + 1] = '3'
       else
-        fresh[#fresh + 1] = append(k, level, id, data, args[i + 3] ~= '' and now + args[i + 3])
+        fresh[#fresh + 1] = append(k, level, id, data, deadline)
         results[#results + 1] = '1'
       end
     end

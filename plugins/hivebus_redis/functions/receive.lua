@@ -57,9 +57,9 @@ local function promote(k, now)
       redis.call('ZREM', k.schedule, member)
       local kept = redis.call('HGET', k.sched, rest)
       if kept then
-        local level, ttl, data = string.match(kept, '^(%d):([^:]*):(.*)$')
+        local level, deadline, data = string.match(kept, '^(%d):([^:]*):(.*)$')
         redis.call('HDEL', k.sched, rest)
-        add_entry(k, level, rest, data, ttl ~= '' and now + ttl)
+        add_entry(k, level, rest, data, deadline ~= '' and deadline)
       end
     end
   end
