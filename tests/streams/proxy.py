@@ -1,0 +1,93 @@
+"""A TCP proxy in front of a server, which can lose a chosen request or the answer to it."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+from contextlib import suppress
+
+
+class Proxy:
+    """Passes bytes on both ways, each connection in a thread of its own.
+
+    Attributes:
+        url: where to reach the server through the proxy.
+        lost: how many answers were thrown away.
+    """
+
+    def __init__(self, server_socket: str) -> None:
+        self._behind = server_socket
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._door.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.lost = 0
+        self._pattern = b""
+        self._to_lose = 0
+        self._before = False
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def lose_answers_to(self, function: str, *, times: int = 1) -> None:
+        """Let the next calls of a server-side function through, throw the answers away and hang up."""
+        self._lose(function, times, before=False)
+
+    def lose_calls_of(self, function: str, *, times: int = 1) -> None:
+        """Hang up on the next calls of a server-side function, which the server never sees."""
+        self._lose(function, times, before=True)
+
+    def close(self) -> None:
+        """Hang up everywhere."""
+        self._closed.set()
+        self._door.close()
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    def _lose(self, function: str, times: int, *, before: bool) -> None:
+        with self._lock:
+            self._pattern = b"_%b\r\n" % function.encode()
+            self._to_lose = times
+            self._before = before
+
+    def _accept(self) -> None:
+        while not self._closed.is_set():
+            readable, _, _ = select.select([self._door], [], [], 0.05)
+            if readable:
+                with suppress(OSError):
+                    client, _ = self._door.accept()
+                    thread = threading.Thread(target=self._serve, args=(client,), daemon=True)
+                    self._threads.append(thread)
+                    thread.start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server, suppress(OSError):
+            server.connect(self._behind)
+            doomed = False
+            while not self._closed.is_set():
+                readable, _, _ = select.select([client, server], [], [], 0.05)
+                if client in readable:
+                    data = client.recv(65536)
+                    if not data:
+                        return
+                    doomed = doomed or self._is_to_be_lost(data)
+                    if doomed and self._before:
+                        self.lost += 1
+                        return
+                    server.sendall(data)
+                if server in readable:
+                    data = server.recv(65536)
+                    if doomed:
+                        self.lost += 1
+                        return
+                    if not data:
+                        return
+                    client.sendall(data)
+
+    def _is_to_be_lost(self, data: bytes) -> bool:
+        with self._lock:
+            if self._to_lose == 0 or self._pattern not in data:
+                return False
+            self._to_lose -= 1
+            return True

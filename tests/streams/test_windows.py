@@ -1,0 +1,288 @@
+"""What time does: expiry, cancellation, and how long an id is remembered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from hivebus.transport import Ack, DeadLetter, Inbox, Retry
+
+from .room import Room, ids, outgoing, publish, settle, take
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+
+
+def age_settled_ids(room: Room, by: int) -> None:
+    """Make all settlements look *by* milliseconds older."""
+    key = room.key("done")
+    rows = room.redis.xrange(key)
+    room.redis.delete(key)
+    for entry, fields in rows:
+        ms, _, seq = entry.partition("-")
+        room.redis.xadd(key, fields, id=f"{int(ms) - by}-{seq}")
+    room.redis.hdel(room.key("meta"), "swept")
+
+
+def add_aged(room: Room, message_id: str, *, age: int, level: int = 2) -> None:
+    """Store a message that looks as if it had been sent *age* milliseconds ago; oldest first."""
+    seconds, micro = room.redis.time()
+    entry = f"{seconds * 1000 + micro // 1000 - age}-0"
+    room.redis.xadd(room.key(f"q:{level}"), {"i": message_id, "d": outgoing(message_id).data}, id=entry)
+
+
+def trim_now(room: Room) -> None:
+    """Let the next call of a reader trim, which it does once a minute."""
+    room.redis.hdel(room.key("meta"), "trimmed")
+
+
+# --- Expired, cancelled -----------------------------------------------------------------------------
+
+
+async def test_what_expires_in_the_queue_becomes_a_dead_letter_and_is_never_handed_out(room: Room) -> None:
+    transport = await room.transport()
+    await publish(transport, outgoing("old", ttl=0.01), outgoing("young", ttl=100))
+    await asyncio.sleep(0.02)
+    assert (await transport.locate(["old"], ["pm"]))[0].state == "expired"
+
+    assert ids(await take(await room.reader(transport))) == ["young"]
+
+    (dead,) = await transport.dead("pm", limit=9)
+    assert (dead.message_id, dead.reason, dead.state) == ("old", "expired", "expired")
+    assert (await transport.locate(["old"], ["pm"]))[0].state == "expired"
+    assert (await transport.counts(["pm"]))[0].in_flight == 1
+
+
+async def test_what_expires_while_it_waits_for_its_retry_is_not_handed_out_again(room: Room) -> None:
+    transport = await room.transport()
+    reader = await room.reader(transport)
+    await publish(transport, outgoing("m-1", ttl=0.3))
+    await settle(reader, Retry((await take(reader))[0].token, 0.35))
+
+    assert await take(reader, wait=1.0) == []
+    (dead,) = await transport.dead("pm", limit=9)
+    assert (dead.message_id, dead.reason, dead.attempts) == ("m-1", "expired", 1)
+
+
+async def test_what_expires_with_a_dead_consumer_is_not_handed_out_again(room: Room) -> None:
+    transport = await room.transport()
+    dying = await room.reader(transport, consumer="dying", lease=0.3)
+    await publish(transport, outgoing("m-1", ttl=0.2))
+    await take(dying)
+
+    assert await take(await room.reader(transport, consumer="heir"), wait=1.0) == []
+    (dead,) = await transport.dead("pm", limit=9)
+    assert (dead.message_id, dead.reason) == ("m-1", "expired")
+
+
+async def test_a_schedule_counts_its_ttl_from_when_it_is_due(room: Room) -> None:
+    transport = await room.transport()
+    await publish(transport, outgoing("m-1", delay=0.3, ttl=0.2))
+
+    assert ids(await take(await room.reader(transport))) == ["m-1"]
+
+
+async def test_what_is_cancelled_is_never_handed_out_and_its_neighbours_are(room: Room) -> None:
+    transport = await room.transport()
+    await publish(transport, outgoing("a"), outgoing("b"), outgoing("c"), outgoing("later", delay=0.1))
+
+    assert await transport.cancel("pm", ["b", "later", "unknown"]) == [True, True, False]
+
+    reader = await room.reader(transport)
+    assert ids(await take(reader, 4, wait=0.4)) == ["a", "c"]
+    assert [each.state for each in await transport.locate(["b", "later"], ["pm"])] == ["cancelled", "cancelled"]
+    assert await publish(transport, outgoing("b")) == ["duplicate"]
+    counts = (await transport.counts(["pm"]))[0]
+    assert (counts.waiting, counts.scheduled, counts.dead) == (0, 0, 0)
+    assert room.redis.exists(room.key("cancelled")) == 0
+
+
+# --- How long an id is remembered -----------------------------------------------------------------------
+
+
+async def test_an_id_is_remembered_for_an_hour_after_it_was_settled(room: Room) -> None:
+    transport = await room.transport()
+    reader = await room.reader(transport)
+    await publish(transport, outgoing("m-1"))
+    await settle(reader, Ack((await take(reader))[0].token))
+
+    age_settled_ids(room, HOUR - 10_000)
+    await reader.receive(limit=1, start=1, wait=0)
+    assert await publish(transport, outgoing("m-1")) == ["duplicate"]
+
+    age_settled_ids(room, 10_001)
+    await reader.receive(limit=1, start=1, wait=0)
+    assert (room.redis.exists(room.key("id:m-1")), room.redis.xlen(room.key("done"))) == (0, 0)
+    assert await publish(transport, outgoing("m-1")) == ["stored"]
+    assert ids(await take(reader)) == ["m-1"]
+
+
+async def test_the_window_begins_when_a_message_is_settled_and_not_when_it_was_sent(room: Room) -> None:
+    transport = await room.transport()
+    reader = await room.reader(transport)
+    add_aged(room, "old", age=3 * HOUR)
+    await publish(transport, outgoing("unread"))
+    (old, _) = await take(reader, 2)
+    await settle(reader, Ack(old.token))
+    age_settled_ids(room, HOUR + 1)
+    await reader.receive(limit=1, start=1, wait=0)
+
+    assert await publish(transport, outgoing("unread")) == ["duplicate"], "what is not settled is never forgotten"
+
+
+async def test_every_kind_of_ack_begins_the_window(room: Room) -> None:
+    transport = await room.transport()
+    reader = await room.reader(transport)
+    await publish(transport, *(outgoing(f"m-{n}", priority=1 + n % 5) for n in range(8)))
+    deliveries = await take(reader, 8)
+    reader._held.discard(deliveries[0].token)  # as a process that never received it would settle it
+    await reader.settle([Ack(deliveries[0].token)])
+    await reader.settle([Ack(deliveries[1].token, None, outgoing("reply", inbox="other"))])
+    await reader.settle([Ack(each.token) for each in deliveries[2:]])
+
+    age_settled_ids(room, HOUR + 1)
+    await reader.receive(limit=1, start=1, wait=0)
+
+    assert room.redis.keys(room.key("id:*")) == []
+
+
+async def test_a_dead_letter_is_remembered_for_as_long_as_it_is_kept(room: Room) -> None:
+    transport = await room.transport()
+    reader = await room.reader(transport)
+    await publish(transport, outgoing("m-1"))
+    await settle(reader, DeadLetter((await take(reader))[0].token, "no"))
+
+    left = room.redis.pttl(room.key("id:m-1"))
+    assert 29 * DAY < left <= 30 * DAY
+    assert await publish(transport, outgoing("m-1")) == ["duplicate"]
+
+
+async def test_saboteur_without_the_sweep_ids_are_never_forgotten(
+    redis_room: Room, change_library: Callable[..., None]
+) -> None:
+    change_library(("UNLINK", "EXISTS"))
+    transport = await redis_room.transport()
+    reader = await redis_room.reader(transport)
+    await publish(transport, outgoing("m-1"))
+    await settle(reader, Ack((await take(reader))[0].token))
+    age_settled_ids(redis_room, HOUR + 1)
+    await reader.receive(limit=1, start=1, wait=0)
+
+    assert await publish(transport, outgoing("m-1")) == ["duplicate"]
+
+
+async def test_saboteur_a_window_that_begins_at_sending_forgets_unread_messages(
+    redis_room: Room, change_library: Callable[..., None]
+) -> None:
+    remembers = "redis.call('MSET', unpack(fresh))"
+    change_library((remembers, f"{remembers} for i = 1, #fresh, 2 do redis.call('PEXPIRE', fresh[i], 1) end"))
+    transport = await redis_room.transport()
+    await publish(transport, outgoing("m-1"))
+    await asyncio.sleep(0.02)
+
+    assert await publish(transport, outgoing("m-1")) == ["stored"]
+    assert redis_room.entries() == ["m-1", "m-1"]
+
+
+# --- What is trimmed ------------------------------------------------------------------------------------
+
+
+async def aged_inbox(room: Room) -> None:
+    """Leave one message of each kind, all of them older than the history that is kept."""
+    transport = await room.transport()
+    for name in ("acked-1", "acked-2", "dead", "retrying", "in-flight", "acked-3", "unread-1", "unread-2"):
+        add_aged(room, name, age=2 * DAY - len(room.entries()))
+    reader = await room.reader(transport)
+    one, two, dead, retrying, _, three = await take(reader, 6)
+    await reader.settle([Ack(one.token), Ack(two.token), Ack(three.token)])
+    await reader.settle([DeadLetter(dead.token, "no"), Retry(retrying.token, 100)])
+    trim_now(room)
+    await reader.receive(limit=0, start=0, wait=0)
+
+
+async def test_only_settled_messages_in_front_of_all_others_are_trimmed(room: Room) -> None:
+    await aged_inbox(room)
+
+    assert room.entries() == ["retrying", "in-flight", "acked-3", "unread-1", "unread-2"]
+
+
+async def test_what_was_trimmed_around_is_still_handed_out(room: Room) -> None:
+    await aged_inbox(room)
+    heir = await room.reader(await room.transport(), consumer="heir")
+
+    assert ids(await take(heir, 2)) == ["unread-1", "unread-2"]
+    counts = (await (await room.transport()).counts(["pm"]))[0]
+    assert (counts.retrying, counts.in_flight) == (1, 3)
+
+
+async def test_what_was_settled_within_the_history_stays(room: Room) -> None:
+    transport = await room.transport()
+    for n, age in enumerate((3 * DAY, DAY + 1000, DAY - 60_000, 1000)):
+        add_aged(room, f"m-{n}", age=age)
+    reader = await room.reader(transport)
+    await reader.settle([Ack(each.token) for each in await take(reader, 4)])
+    trim_now(room)
+    await reader.receive(limit=1, start=1, wait=0)
+
+    assert room.entries() == ["m-2", "m-3"]
+
+
+async def test_what_another_group_has_not_read_is_not_trimmed(room: Room) -> None:
+    transport = await room.transport()
+    add_aged(room, "m-1", age=2 * DAY)
+    reader = await room.reader(transport)
+    shadow = await transport.open(Inbox("pm", group="shadow"), consumer="shadow", lease=60)
+    await settle(reader, Ack((await take(reader))[0].token))
+    trim_now(room)
+    await reader.receive(limit=1, start=1, wait=0)
+    assert room.entries() == ["m-1"]
+
+    assert ids(await take(shadow)) == ["m-1"]
+    await shadow.close()
+
+
+async def test_dead_letters_are_kept_for_thirty_days(room: Room) -> None:
+    transport = await room.transport()
+    reader = await room.reader(transport)
+    seconds, _ = room.redis.time()
+    for days in (31, 29):
+        fields = {"i": f"{days}-days", "d": "x", "r": "no", "a": 1, "f": 0, "c": 0, "l": 2, "e": "1-1"}
+        room.redis.xadd(room.key("dlq"), fields, id=f"{seconds * 1000 - days * DAY}-0")
+    trim_now(room)
+    await reader.receive(limit=1, start=1, wait=0)
+
+    assert [each.message_id for each in await transport.dead("pm", limit=9)] == ["29-days"]
+
+
+async def trimmed_with(room: Room) -> list[str]:
+    """Leave one message in flight in front of a settled one and an unread one, trim, and return what is left."""
+    transport = await room.transport()
+    for n, name in enumerate(("in-flight", "acked", "unread")):
+        add_aged(room, name, age=2 * DAY - n)
+    room.redis.hset(room.key("meta"), "trimmed", room.redis.time()[0] * 1000)
+    reader = await room.reader(transport)
+    _, acked = await take(reader, 2)
+    await settle(reader, Ack(acked.token))
+    trim_now(room)
+    await reader.receive(limit=0, start=0, wait=0)
+    return room.entries()
+
+
+async def test_without_sabotage_nothing_of_it_is_trimmed(redis_room: Room) -> None:
+    assert await trimmed_with(redis_room) == ["in-flight", "acked", "unread"]
+
+
+async def test_saboteur_a_trim_that_does_not_ask_what_was_delivered_loses_unread_messages(
+    redis_room: Room, change_library: Callable[..., None]
+) -> None:
+    change_library(("cut = math.min(cut, delivered, oldest and tonumber(string.match(oldest, '^%d+')) or cut)", ""))
+
+    assert await trimmed_with(redis_room) == []
+
+
+async def test_saboteur_a_trim_that_does_not_ask_what_is_pending_loses_messages_in_flight(
+    redis_room: Room, change_library: Callable[..., None]
+) -> None:
+    change_library(("cut, delivered, oldest and tonumber(string.match(oldest, '^%d+')) or cut)", "cut, delivered)"))
+
+    assert await trimmed_with(redis_room) == ["acked", "unread"]
