@@ -99,6 +99,16 @@ class Fleet:
             assert time.monotonic() < deadline, f"not in time: {what}; {self.summary()}"
             time.sleep(0.02)
 
+    def await_traffic(self, *consumers: subprocess.Popen[bytes], acknowledged: int) -> None:
+        """Return when so many sends have returned, and each of the consumers has handled something."""
+        self.await_that(lambda: len(self.verdict().acknowledged) >= acknowledged, "traffic goes on")
+        for each in consumers:
+            self.await_that(lambda process=each: self.book_of(process), "every consumer is at work")
+
+    def assert_alive(self, *processes: subprocess.Popen[bytes]) -> None:
+        """Fail when one of them has ended, with what it said last."""
+        assert [each.poll() for each in processes] == [None] * len(processes), self._errors.read_text()
+
     def await_drained(self, *producers: subprocess.Popen[bytes]) -> None:
         """Return when the producers are through and the inbox is empty."""
         for each in producers:

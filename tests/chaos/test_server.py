@@ -12,17 +12,12 @@ from .fleet import Fleet
 Make = Callable[..., Fleet]
 
 
-def acknowledged(fleet: Fleet) -> int:
-    """Return how many sends have returned."""
-    return len(fleet.verdict().acknowledged)
-
-
 def test_a_server_that_is_killed_loses_nothing_that_it_acknowledged(make_fleet: Make) -> None:
     fleet = make_fleet(lease=2.0)
     crew = [fleet.consumer(f"c{n}", work=0.002) for n in range(2)]
-    producers = [fleet.producer(f"p{n}", count=1200) for n in range(2)]
+    producers = [fleet.producer(f"p{n}", count=1800) for n in range(2)]
     for n in range(3):
-        fleet.await_that(lambda target=(n + 1) * 300: acknowledged(fleet) >= target, "traffic goes on")
+        fleet.await_traffic(*crew, acknowledged=(n + 1) * 300)
         fleet.fault("server killed")
         fleet.server.kill()
         fleet.server.start()
@@ -30,8 +25,8 @@ def test_a_server_that_is_killed_loses_nothing_that_it_acknowledged(make_fleet: 
 
     fleet.await_drained(*producers)
     verdict = fleet.verdict()
-    assert [each.poll() for each in crew] == [None, None], "the consumers reconnected by themselves"
-    assert len(verdict.acknowledged) == 2400, "the producers did too"
+    fleet.assert_alive(*crew)
+    assert len(verdict.acknowledged) == 3600
     assert (verdict.lost, verdict.unexpected, verdict.unexplained) == (set(), set(), set())
     assert fleet.broker_duplicates() == set() and fleet.dead_letters() == {}
 
@@ -55,8 +50,8 @@ def test_saboteur_a_server_that_keeps_nothing_loses_what_it_acknowledged_and_the
 def test_a_server_that_is_paused_delays_everything_and_loses_nothing(make_fleet: Make) -> None:
     fleet = make_fleet(lease=1.0)
     crew = [fleet.consumer(f"c{n}", work=0.02) for n in range(2)]
-    producer = fleet.producer("p", count=1000)
-    fleet.await_that(lambda: acknowledged(fleet) >= 200, "traffic goes on")
+    producer = fleet.producer("p", count=1500)
+    fleet.await_traffic(*crew, acknowledged=200)
     fleet.fault("server paused")
     fleet.server.pause()
     time.sleep(3)
@@ -65,7 +60,7 @@ def test_a_server_that_is_paused_delays_everything_and_loses_nothing(make_fleet:
 
     fleet.await_drained(producer)
     verdict = fleet.verdict()
-    assert [each.poll() for each in crew] == [None, None]
-    assert len(verdict.acknowledged) == 1000
+    fleet.assert_alive(*crew)
+    assert len(verdict.acknowledged) == 1500
     assert (verdict.lost, verdict.unexpected, verdict.unexplained) == (set(), set(), set())
     assert fleet.broker_duplicates() == set() and fleet.dead_letters() == {}

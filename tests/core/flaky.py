@@ -16,6 +16,7 @@ from hivebus.transport import (
     Capabilities,
     Delivery,
     Endpoint,
+    Extend,
     Inbox,
     Outgoing,
     Published,
@@ -134,6 +135,27 @@ async def until_state(bus: Bus, message_id: str, state: str, *, patience: float 
     async with asyncio.timeout(patience):
         while (await bus.status(message_id)).state != state:
             await asyncio.sleep(0.002)
+
+
+async def line() -> MemoryTransport:
+    """Return another client of the same server."""
+    transport = MemoryTransport(Endpoint(url="memory://"))
+    await transport.connect()
+    return transport
+
+
+async def crash(*, times: int = 1) -> None:
+    """Let a consumer of ``dev`` take a message, start it and die, that many times."""
+    transport = await line()
+    for number in range(times):
+        reader = await transport.open(Inbox("dev"), consumer=f"dies-{number}", lease=0.02)
+        assert await reader.receive(limit=1, start=1, wait=5)
+        await asyncio.sleep(0.03)
+
+
+def settlements(transport: FlakyTransport) -> list[Settlement]:
+    """Return what the first reader settled, without what only kept a lease alive."""
+    return [each for batch in transport.readers[0].settled for each in batch if not isinstance(each, Extend)]
 
 
 @asynccontextmanager

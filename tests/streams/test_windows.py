@@ -75,11 +75,13 @@ async def test_what_expires_with_a_dead_consumer_is_not_handed_out_again(room: R
     assert (dead.message_id, dead.reason) == ("m-1", "expired")
 
 
-async def test_a_schedule_counts_its_ttl_from_when_it_is_due(room: Room) -> None:
+async def test_a_delayed_message_expires_by_the_time_of_its_acceptance(room: Room) -> None:
     transport = await room.transport()
-    await publish(transport, outgoing("m-1", delay=0.3, ttl=0.2))
+    await publish(transport, outgoing("too-late", delay=0.2, ttl=0.1), outgoing("in-time", delay=0.2, ttl=100))
 
-    assert ids(await take(await room.reader(transport))) == ["m-1"]
+    assert ids(await take(await room.reader(transport), 2, wait=0.5)) == ["in-time"]
+    (dead,) = await transport.dead("pm", limit=9)
+    assert (dead.message_id, dead.reason) == ("too-late", "expired")
 
 
 async def test_what_is_cancelled_is_never_handed_out_and_its_neighbours_are(room: Room) -> None:
