@@ -269,37 +269,24 @@ class Bus:
         Args:
             types: only these; others are handed back uncounted, to come again a second later.
         """
-        inflow = Inflow(
-            await self._open(),
-            codec=self._codec,
-            types=types,
-            lease=self._lease,
-            max_crashes=self._max_crashes,
-            max_batch=int(self.capabilities.max_batch.value),
-            delivered=self._observing.delivered if self._observing.sees_received else None,
-            settled=self._observing.settled if self._observing.sees_received else None,
-        )
-        self._inflows.append(inflow)
+        inflow = await self._inflow(types)
         try:
             async for handed in inflow:
                 yield handed
         finally:
-            self._inflows.remove(inflow)
-            await inflow.close()
+            await self._end(inflow)
 
     async def take(self, *, wait: float = 0.0) -> Message | None:
         """Take the next message and ack it at once; None when nothing came within *wait* seconds."""
-        deliveries = self.consume()
+        inflow = await self._inflow(None)
         try:
-            async with asyncio.timeout(max(wait, 0.01)):
-                handed = await anext(deliveries)
-        except TimeoutError:
-            return None
-        else:
+            handed = await inflow.first(within=wait)
+            if handed is None:
+                return None
             await handed.ack()
             return handed.message
         finally:
-            await deliveries.aclose()
+            await self._end(inflow)
 
     # --- asking ------------------------------------------------------------------------------
 
@@ -367,6 +354,24 @@ class Bus:
         # Sent first: a crash before the ack runs the handler again, and its reply has the same id.
         await self._outbox.send(item)
         return None
+
+    async def _inflow(self, types: Sequence[str] | None) -> Inflow:
+        inflow = Inflow(
+            await self._open(),
+            codec=self._codec,
+            types=types,
+            lease=self._lease,
+            max_crashes=self._max_crashes,
+            max_batch=int(self.capabilities.max_batch.value),
+            delivered=self._observing.delivered if self._observing.sees_received else None,
+            settled=self._observing.settled if self._observing.sees_received else None,
+        )
+        self._inflows.append(inflow)
+        return inflow
+
+    async def _end(self, inflow: Inflow) -> None:
+        self._inflows.remove(inflow)
+        await inflow.close()
 
     async def _open(self) -> Reader:
         if not isinstance(self._transport, Transport):

@@ -172,6 +172,8 @@ class Consumer:
     def _tell(self, deliveries: Sequence[Delivery]) -> None:
         works = []
         for delivery in deliveries:
+            if delivery.crashes >= self._policy.max_crashes:
+                continue
             with suppress(InvalidMessage):
                 works.append(Work(delivery, self._codec.decode(delivery.data)))
         self._decoded.update((work.delivery.token, work.message) for work in works)
@@ -301,6 +303,7 @@ class Consumer:
     def _fence(self, token: str) -> None:
         """Somebody else has the message now: stop working on it."""
         _log.warning("lost the lease on a message", extra={"token": token})
+        self._decoded.pop(token, None)
         if token in self._running:
             self._running[token].cancel()
         for level in self._levels:

@@ -53,6 +53,7 @@ class Inflow:
         self._fetched: deque[Handed] = deque()
         self._settler = Settler(reader, lease=lease, max_batch=max_batch, settled=settled, fenced=lambda token: None)
         self._settler.start()
+        self._pause = FIRST_PAUSE
         self._closed = False
 
     def __aiter__(self) -> Self:
@@ -60,24 +61,40 @@ class Inflow:
 
     async def __anext__(self) -> Handed:
         """Return the next delivery, waiting for as long as it takes."""
-        pause = FIRST_PAUSE
         while not self._fetched and not self._closed:
-            limit = max(1, self._pace.window() - self._settler.held)
-            try:
-                deliveries = await self._reader.receive(limit=limit, start=limit, wait=WAIT)
-            except HivebusError as error:
-                _log.warning("the inbox cannot be read, trying again", extra={"error": str(error), "seconds": pause})
-                await asyncio.sleep(pause)
-                pause = min(LONGEST_PAUSE, pause * 2)
-                continue
-            pause = FIRST_PAUSE
-            works = [work for delivery in deliveries if (work := self._take(delivery))]
-            if works:
-                if self._delivered is not None:
-                    self._delivered(works)
-                self._fetched.extend(Handed(work.message, work.delivery, self._settler) for work in works)
+            await self._fetch(WAIT)
         if self._closed:
             raise StopAsyncIteration
+        return self._next()
+
+    async def first(self, *, within: float) -> Handed | None:
+        """Return the next delivery, or None when nothing came within that many seconds.
+
+        Bounded waits instead of a cancellation: a reader that is cancelled may have been handed something.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within
+        await self._fetch(min(WAIT, within))
+        while not self._fetched and not self._closed and loop.time() < deadline:
+            await self._fetch(min(WAIT, deadline - loop.time()))
+        return self._next() if self._fetched and not self._closed else None
+
+    async def _fetch(self, wait: float) -> None:
+        limit = max(1, self._pace.window() - self._settler.held)
+        try:
+            deliveries = await self._reader.receive(limit=limit, start=limit, wait=max(0.0, wait))
+        except HivebusError as error:
+            _log.warning("the inbox cannot be read, trying again", extra={"error": str(error), "seconds": self._pause})
+            await asyncio.sleep(self._pause)
+            self._pause = min(LONGEST_PAUSE, self._pause * 2)
+            return
+        self._pause = FIRST_PAUSE
+        works = [work for delivery in deliveries if (work := self._take(delivery))]
+        if works and self._delivered is not None:
+            self._delivered(works)
+        self._fetched.extend(Handed(work.message, work.delivery, self._settler) for work in works)
+
+    def _next(self) -> Handed:
         self._pace.handled()
         return self._fetched.popleft()
 

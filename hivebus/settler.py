@@ -8,11 +8,13 @@ import logging
 from collections.abc import Callable, Sequence
 
 from hivebus.batcher import Batcher
-from hivebus.errors import HivebusError
+from hivebus.errors import BrokerFull, HivebusError, Unavailable, Unknown
 from hivebus.transport import Extend, Reader, Settled, Settlement, Start
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
+PASSING = (Unavailable, Unknown, BrokerFull)
+"""Errors that may be over when the same settlements are tried again."""
 _log = logging.getLogger(__name__)
 
 
@@ -89,8 +91,9 @@ class Settler:
             try:
                 results = await self._reader.settle(batch)
             except HivebusError as error:
-                if self._is_over():
-                    _log.error("not settled before the end", extra={"count": len(batch), "error": str(error)})
+                if self._is_over() or not isinstance(error, PASSING):
+                    # The leases decide: what could not be settled comes back, here or elsewhere.
+                    _log.error("could not settle", extra={"count": len(batch), "error": str(error)})
                     return ["stale"] * len(batch)
                 _log.warning("cannot settle, trying again", extra={"error": str(error), "seconds": pause})
                 await self._pause(pause)

@@ -112,6 +112,13 @@ class FlakyReader(MemoryReader):
             raise Unavailable("the server is away")
 
 
+class Backwards(FlakyReader):
+    """Hands out everything at once, the lowest level first."""
+
+    async def receive(self, *, limit: int, start: int, wait: float) -> Sequence[Delivery]:
+        return [*reversed(await super().receive(limit=1000, start=1000, wait=wait))]
+
+
 class Serving:
     """A plugin that serves ``memory://`` by the transport of a test, instead of the built-in one."""
 

@@ -10,13 +10,7 @@ from typing import Any
 import pytest
 
 from hivebus.bus import Bus
-from hivebus.errors import (
-    ConfigError,
-    HivebusError,
-    InvalidMessage,
-    QueueFull,
-    Unsupported,
-)
+from hivebus.errors import ConfigError, HivebusError, InvalidMessage, QueueFull, Unsupported
 from hivebus.hookspecs import RegisterMiddleware, hookimpl
 from hivebus.memory.transport import MemoryTransport
 from hivebus.message import Message

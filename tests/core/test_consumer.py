@@ -12,16 +12,7 @@ from hivebus.bus import Bus
 from hivebus.errors import Reject
 from hivebus.memory.transport import MemoryTransport
 from hivebus.message import Message
-from hivebus.transport import (
-    ABSENT,
-    Ack,
-    Capabilities,
-    DeadLetter,
-    Endpoint,
-    Outgoing,
-    Retry,
-    native,
-)
+from hivebus.transport import ABSENT, Ack, Capabilities, DeadLetter, Endpoint, Outgoing, Retry, native
 
 from .flaky import FlakyTransport, Serving, line, running, settlements, until, until_state
 

@@ -9,9 +9,7 @@ import pytest
 
 from hivebus.bus import Bus
 from hivebus.message import Message
-from hivebus.transport import (
-    Delivery,
-)
+from hivebus.transport import Delivery
 
 from .flaky import FlakyReader, FlakyTransport, Serving, crash, running, settlements, until, until_state
 

@@ -10,13 +10,9 @@ from hivebus.bus import Bus
 from hivebus.consumer import Consumer
 from hivebus.message import Message
 from hivebus.settler import Settler
-from hivebus.transport import (
-    Ack,
-    Delivery,
-    Inbox,
-)
+from hivebus.transport import Ack, Delivery, Inbox
 
-from .flaky import FlakyTransport, Serving, line, running, until, until_state
+from .flaky import Backwards, FlakyTransport, Serving, line, running, until, until_state
 
 
 async def a_slow_handler_is_kept_alive() -> None:

@@ -10,11 +10,9 @@ import pytest
 from hivebus.bus import Bus
 from hivebus.consumer import Consumer
 from hivebus.message import Message
-from hivebus.transport import (
-    Delivery,
-)
+from hivebus.transport import Delivery
 
-from .flaky import FlakyReader, FlakyTransport, Serving, running, until
+from .flaky import Backwards, FlakyTransport, Serving, running, until
 
 
 async def never_more_at_once(bus: Bus, *, allowed: int) -> None:
@@ -78,13 +76,6 @@ async def test_an_emergency_is_handled_before_what_is_low_in_a_backlog() -> None
     expected = [level for level in levels for _ in range(10)]
     assert await handled_in_order(FlakyTransport(), concurrency=1) == expected
     assert await handled_in_order(FlakyTransport(), concurrency=8) == expected
-
-
-class Backwards(FlakyReader):
-    """Hands out everything at once, the lowest level first."""
-
-    async def receive(self, *, limit: int, start: int, wait: float) -> Sequence[Delivery]:
-        return [*reversed(await super().receive(limit=1000, start=1000, wait=wait))]
 
 
 async def test_what_was_fetched_and_not_started_is_sorted_by_level_too() -> None:

@@ -11,12 +11,7 @@ import pytest
 
 from hivebus import opening
 from hivebus.bus import Bus
-from hivebus.errors import (
-    DurabilityUnavailable,
-    NotPermitted,
-    Unavailable,
-    Unsupported,
-)
+from hivebus.errors import DurabilityUnavailable, NotPermitted, Unavailable, Unsupported
 from hivebus.hookspecs import hookimpl
 from hivebus.memory.transport import MemoryTransport
 from hivebus.transport import ABSENT, Capabilities, Scheme, native
