@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-WORTH_SPLITTING = 32
+WORTH_SPLITTING = 16
 """Items in a batch below which a second one under way costs more than the waiting that it saves."""
 
 

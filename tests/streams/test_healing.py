@@ -152,3 +152,22 @@ async def until_back(room: Room) -> None:
                     break
                 except HivebusError:
                     await asyncio.sleep(0.01)
+
+
+# --- A stream is gone --------------------------------------------------------------------------------
+
+
+async def test_a_stream_that_somebody_deletes_is_made_again(room: Room) -> None:
+    transport = await room.transport()
+    reader = await room.reader(transport)
+    await publish(transport, outgoing("lost"))
+    room.redis.delete(room.key("q:2"))
+    assert list(await reader.receive(limit=1, start=1, wait=0)) == []
+
+    await publish(transport, outgoing("after"))
+
+    assert ids(await take(reader)) == ["after"]
+
+
+async def test_a_sleeping_reader_survives_the_deletion_of_its_stream(room: Room) -> None:
+    assert await send_to_a_sleeper(room, lambda: room.redis.delete(room.key("q:2"))) == ["after"]

@@ -1,5 +1,10 @@
 -- open, receive and close: what hands messages to consumers and takes them from dead ones.
 
+-- From the first message ever sent; a group that is there already stays as it is.
+local function make_group(k, stream)
+  redis.pcall('XGROUP', 'CREATE', stream, k.group, '0', 'MKSTREAM')
+end
+
 local function register(k, consumer, lease, now)
   local kept = redis.call('HGET', k.consumers, consumer)
   local epoch = kept and string.match(kept, '^(%d+),')
@@ -7,7 +12,7 @@ local function register(k, consumer, lease, now)
     epoch = tostring(redis.call('HINCRBY', k.meta, 'epoch', 1))
     redis.call('HSET', k.consumers, consumer, epoch .. ',' .. lease)
     for level = 1, 5 do
-      redis.pcall('XGROUP', 'CREATE', k.q .. level, k.group, '0', 'MKSTREAM')
+      make_group(k, k.q .. level)
     end
   end
   redis.call('ZADD', k.lease, 'GT', now + lease, consumer)
@@ -27,7 +32,8 @@ end
 local function each_held(k, consumer, act)
   local all = true
   for level = 5, 1, -1 do
-    local held = redis.call('XPENDING', k.q .. level, k.group, '-', '+', CHUNK, consumer)
+    -- Nothing is held in a stream that somebody deleted: an error reply has no entries.
+    local held = redis.pcall('XPENDING', k.q .. level, k.group, '-', '+', CHUNK, consumer)
     for _, row in ipairs(held) do act(level .. '/' .. row[1]) end
     if #held == CHUNK then all = false end
   end
@@ -144,7 +150,13 @@ end
 
 local function take_new(k, out, level, room, consumer, epoch, cancelled, now)
   local stream, taken, n = k.q .. level, 0, #out
-  local read = redis.call('XREADGROUP', 'GROUP', k.group, consumer, 'COUNT', room, 'STREAMS', stream, '>')
+  local read = redis.pcall('XREADGROUP', 'GROUP', k.group, consumer, 'COUNT', room, 'STREAMS', stream, '>')
+  if read and read.err then
+    -- Somebody deleted the stream. Made again from its beginning, it is read from the next poll on.
+    redis.log(redis.LOG_WARNING, 'hivebus: a stream was deleted and is made again: ' .. stream)
+    make_group(k, stream)
+    return 0
+  end
   if not read then return 0 end
   local before, behind = level .. '/', '/' .. epoch .. '/'
   for _, row in ipairs(read[1][2]) do
