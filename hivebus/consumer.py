@@ -20,15 +20,13 @@ from hivebus.codec import Codec
 from hivebus.errors import HivebusError, InvalidMessage, Reject, one_line
 from hivebus.pace import Pace
 from hivebus.retry import is_exhausted, retry_delay
-from hivebus.settler import Settler
+from hivebus.settler import FIRST_PAUSE, LONGEST_PAUSE, Settler
 from hivebus.transport import Ack, DeadLetter, Delivery, Outgoing, Reader, Retry, Settled, Settlement
 
 if TYPE_CHECKING:
     from hivebus.message import Message
 
 WAIT = 5.0
-FIRST_PAUSE = 0.05
-LONGEST_PAUSE = 2.0
 TURN = 32
 """How many messages a worker handles before it lets others run."""
 CRASH_LOOP = "crash_loop"

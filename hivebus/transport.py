@@ -18,7 +18,7 @@ Errors of the backend never leave the transport: translate them into `hivebus.er
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -29,6 +29,8 @@ from hivebus.capabilities import Feature as Feature
 from hivebus.capabilities import emulated as emulated
 from hivebus.capabilities import native as native
 from hivebus.errors import HivebusError
+from hivebus.scheme import Endpoint as Endpoint
+from hivebus.scheme import Scheme as Scheme
 
 Evidence = Literal["accepted", "visible", "taken", "presented", "acked"]
 State = Literal[
@@ -394,47 +396,3 @@ class OneShot(ABC):
     @abstractmethod
     def publish_once(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
         """Connect, hand the batch over, disconnect; raise `Unavailable` or `Unknown`."""
-
-
-# --- How it is found ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """Where a transport shall connect.
-
-    Attributes:
-        url: as the user wrote it; options are in its query.
-        namespace: separates buses that share a server.
-        limit: the largest encoded message in bytes.
-        max_messages: how many unsettled messages an inbox may hold.
-        max_bytes: how many bytes they may have.
-    """
-
-    url: str
-    namespace: str = "hb"
-    limit: int = 256 * 1024
-    max_messages: int = 1_000_000
-    max_bytes: int = 512 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scheme:
-    """What a plugin registers: URLs of *name* are served by *transport*.
-
-    Attributes:
-        name: the URL scheme, such as ``redis+streams``.
-        transport: ``module:attribute`` of a callable that takes an `Endpoint` and returns a
-            `Publisher`, or the callable itself; a path is imported at first use only.
-        one_shot: likewise for a callable that returns a `OneShot`, or None for a URL that it cannot
-            serve; optional.
-        summary: one line for ``hivebus transports``.
-        where: likewise for a callable that takes an `Endpoint` and says, without connecting, which
-            server is meant; for schemes whose URL does not tell.
-    """
-
-    name: str
-    transport: str | Callable[[Endpoint], Publisher]
-    one_shot: str | Callable[[Endpoint], OneShot | None] | None = None
-    summary: str = ""
-    where: str | Callable[[Endpoint], str] | None = None

@@ -1,0 +1,51 @@
+"""How a transport is found: where it shall connect, and what a plugin registers for a URL scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hivebus.transport import OneShot, Publisher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where a transport shall connect.
+
+    Attributes:
+        url: as the user wrote it; options are in its query.
+        namespace: separates buses that share a server.
+        limit: the largest encoded message in bytes.
+        max_messages: how many unsettled messages an inbox may hold.
+        max_bytes: how many bytes they may have.
+    """
+
+    url: str
+    namespace: str = "hb"
+    limit: int = 256 * 1024
+    max_messages: int = 1_000_000
+    max_bytes: int = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheme:
+    """What a plugin registers: URLs of *name* are served by *transport*.
+
+    Attributes:
+        name: the URL scheme, such as ``redis+streams``.
+        transport: ``module:attribute`` of a callable that takes an `Endpoint` and returns a
+            `Publisher`, or the callable itself; a path is imported at first use only.
+        one_shot: likewise for a callable that returns a `OneShot`, or None for a URL that it cannot
+            serve; optional.
+        summary: one line for ``hivebus transports``.
+        where: likewise for a callable that takes an `Endpoint` and says, without connecting, which
+            server is meant; for schemes whose URL does not tell.
+    """
+
+    name: str
+    transport: str | Callable[[Endpoint], Publisher]
+    one_shot: str | Callable[[Endpoint], OneShot | None] | None = None
+    summary: str = ""
+    where: str | Callable[[Endpoint], str] | None = None
