@@ -85,7 +85,7 @@ def compose(
         limits.check_retry_delay(retry_delay),
         None if correlation_id is None else limits.check_message_id(correlation_id, field="correlation_id"),
         None if reply_to is None else check_reply_to(reply_to),
-        None if traceparent is None else limits.check_label(traceparent, field="traceparent"),
+        None if traceparent is None else limits.check_traceparent(traceparent),
     )
 
 

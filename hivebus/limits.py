@@ -128,6 +128,11 @@ def check_label(value: object, *, field: str) -> str | None:
     raise InvalidMessage(field=field, value=value, rule=f"must be at most {MAX_LABEL} printable characters, or null")
 
 
+def check_traceparent(value: object) -> str | None:
+    """Return a trace context, or None."""
+    return check_label(value, field="traceparent")
+
+
 def check_mapping(value: object, *, field: str) -> dict[str, Any]:
     """Return a JSON object, or raise."""
     if not isinstance(value, Mapping):

@@ -8,13 +8,20 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from hivebus import envelope, limits
 from hivebus.errors import InvalidMessage
 
 # Strict: "3" and true are no numbers. A whole number stays one, so that bytes survive a round trip.
 Number = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)]
+LEFT_TO_RIGHT = Field(union_mode="left_to_right")
+# Patterns are looked at by pydantic itself, which takes a fifth of the time of a function of ours.
+MessageId = Annotated[str, Field(pattern=f"^{limits.MESSAGE_ID_PATTERN}$")]
+Name = Annotated[str, Field(pattern=f"^{limits.NAME_PATTERN}$")]
+Type = Annotated[str, Field(pattern=f"^{limits.TYPE_PATTERN}$")]
+# Nearly always one agent; the second branch is for everything else.
+Address = Annotated[Name | Annotated[str | tuple[str, ...], AfterValidator(limits.check_address)], LEFT_TO_RIGHT]
 _frozen = ConfigDict(frozen=True, extra="allow")
 
 
@@ -103,20 +110,18 @@ class Message(BaseModel):
     model_config = _frozen
 
     schema_version: int = Field(default=limits.SCHEMA_VERSION, strict=True, ge=1, le=limits.SCHEMA_VERSION)
-    message_id: str = Field(
-        default_factory=envelope.new_message_id, json_schema_extra={"pattern": f"^{limits.MESSAGE_ID_PATTERN}$"}
-    )
-    from_agent: str = Field(json_schema_extra={"pattern": f"^{limits.NAME_PATTERN}$"})
-    to_agent: str | tuple[str, ...]
-    message_type: str = Field(default=envelope.DEFAULT_TYPE, json_schema_extra={"pattern": f"^{limits.TYPE_PATTERN}$"})
+    message_id: MessageId = Field(default_factory=envelope.new_message_id)
+    from_agent: Name
+    to_agent: Address
+    message_type: Type = envelope.DEFAULT_TYPE
     priority: Priority = Priority.MEDIUM
     timestamp: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
-    ttl: Number | None = None
+    ttl: Annotated[Number, AfterValidator(limits.check_ttl)] | None = None
     body: Body
     delivery_options: DeliveryOptions = Field(default_factory=DeliveryOptions)
-    correlation_id: str | None = None
-    reply_to: str | None = None
-    traceparent: str | None = None
+    correlation_id: MessageId | None = None
+    reply_to: Annotated[str, AfterValidator(envelope.check_reply_to)] | None = None
+    traceparent: Annotated[str, AfterValidator(limits.check_traceparent)] | None = None
 
     def __init__(self, /, **data: Any) -> None:
         try:
@@ -194,23 +199,6 @@ class Message(BaseModel):
             for name, value in (extra or {}).items():
                 limits.check_json(value, field=name)
 
-    @model_validator(mode="after")
-    def _check_limits(self) -> Self:
-        # Runs for every message on its way in, so what is absent or a plain default is not asked about.
-        limits.check_message_id(self.message_id)
-        limits.check_name(self.from_agent, field="from_agent")
-        limits.check_address(self.to_agent)
-        limits.check_message_type(self.message_type)
-        if self.ttl is not None:
-            limits.check_ttl(self.ttl)
-        if self.correlation_id is not None:
-            limits.check_message_id(self.correlation_id, field="correlation_id")
-        if self.reply_to is not None:
-            envelope.check_reply_to(self.reply_to)
-        if self.traceparent is not None:
-            limits.check_label(self.traceparent, field="traceparent")
-        return self
-
 
 def message_of(facts: envelope.Envelope) -> Message:
     """Return the message that an envelope encodes."""
@@ -226,11 +214,19 @@ def invalid(error: ValidationError) -> InvalidMessage:
         # The first field, so the first finding: what else is wrong with it may be right in its version.
         return InvalidMessage(field="schema_version", value=finding["input"], rule=limits.VERSION_RULE)
     path = ".".join(str(part) for part in finding["loc"] if part not in _UNION_BRANCHES) or "message"
+    if finding["type"] == "string_pattern_mismatch" and path in _PATTERN_RULES:
+        return InvalidMessage(field=path, value=finding["input"], rule=_PATTERN_RULES[path])
     if finding["type"] == "missing":
         return InvalidMessage(field=path, value=None, rule="is missing; a message needs from_agent, to_agent and body")
     return InvalidMessage(field=path, value=finding["input"], rule=finding["msg"])
 
 
+_PATTERN_RULES = {
+    "message_id": limits.MESSAGE_ID_RULE,
+    "correlation_id": limits.MESSAGE_ID_RULE,
+    "from_agent": limits.NAME_RULE,
+    "message_type": limits.TYPE_RULE,
+}
 _SHORT_KEYS = {
     "id": "message_id",
     "from": "from_agent",

@@ -24,14 +24,14 @@ class Limits(Protocol):
 def publish_arguments(inbox: str, items: Sequence[Outgoing], limits: Limits) -> list[str | int | bytes]:
     """Return what follows the keys of a ``publish`` call, as ``functions/publish.lua`` reads it."""
     words: list[str | int | bytes] = [inbox, limits.max_messages, limits.max_bytes]
-    for _, message_id, _, priority, delay, ttl, data in items:
-        words += (
-            message_id,
-            priority,
-            int(delay * 1000) if delay else 0,
-            "" if ttl is None else int(ttl * 1000),
-            data,
-        )
+    options, count = None, 0
+    for item in items:
+        if item[3:6] != options:
+            # Few batches mix levels, delays or times to live: what they have in common is said once.
+            options, count = item[3:6], len(words)
+            words += (0, item.priority, int(item.delay * 1000), "" if item.ttl is None else int(item.ttl * 1000))
+        words[count] += 1
+        words += (item.message_id, item.data)
     return words
 
 

@@ -131,7 +131,8 @@ class StreamReader(Reader):
             self._last_horizon = self._horizon
         if kind != b"deliveries" or not rest:
             return []
-        deliveries = [_delivery(rest[at].decode(), rest[at + 1]) for at in range(0, len(rest), 2)]
+        # Latin-1 reads whatever bytes a stranger may have chosen for an id.
+        deliveries = [_delivery(rest[at].decode("latin-1"), rest[at + 1]) for at in range(0, len(rest), 2)]
         self._hold(deliveries, start)
         if len(deliveries) < limit and self._last_horizon is not None and not deliveries[0].alone:
             # The streams are read to their ends: listen behind what came, instead of asking once more.
@@ -198,9 +199,19 @@ class StreamReader(Reader):
 
 
 def _delivery(token: str, data: bytes) -> Delivery:
-    token, _, fate = token.partition(" ")
-    # A token begins with the level.
-    if not fate:
-        return Delivery(token, data, priority=int(token[0]))
+    # A token begins with its level, and what is known about earlier attempts stands before it.
+    if token[1] == "/":
+        return Delivery(token if _is_plain(token) else _without_id(token), data, priority=int(token[0]))
+    fate, _, token = token.partition(" ")
     parts = [int(part) for part in fate.split(",")]
     return Delivery(token, data, parts[0] + 1, parts[1], parts[2], len(parts) > 3, int(token[0]))
+
+
+def _is_plain(token: str) -> bool:
+    """Tell whether the id in it can be one of a message: a stranger may write anything, and ids are kept as words."""
+    return token.isascii() and token.isprintable() and " " not in token and token.count("/") == 3
+
+
+def _without_id(token: str) -> str:
+    level, entry, epoch, _ = token.split("/", 3)
+    return f"{level}/{entry}/{epoch}/"

@@ -24,7 +24,7 @@ def test_a_producer_that_is_killed_and_sends_its_ids_again_stores_each_once(make
 
 def test_saboteur_a_server_that_does_not_look_at_known_ids_stores_them_twice(make_fleet: Make) -> None:
     fleet = make_fleet()
-    sabotage(fleet, "if is_known[id] then", "if false then")
+    sabotage(fleet, "if is_known[key] then", "if false then")
     fleet.await_end(fleet.producer("p", count=50))
     for book in fleet.folder.glob("p.*"):
         book.unlink()  # as if it had been killed before it could note down a single answer

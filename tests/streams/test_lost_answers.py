@@ -44,7 +44,7 @@ async def test_it_is_stored_once_however_often_the_line_breaks(redis_room: Room,
 async def test_saboteur_without_the_look_at_known_ids_it_is_stored_twice(
     redis_room: Room, proxy: Proxy, change_library: Change
 ) -> None:
-    change_library(("if is_known[id] then", "if false then"))
+    change_library(("if is_known[key] then", "if false then"))
 
     assert await send_and_lose_the_answer(redis_room, proxy) == "stored"
     assert len(redis_room.entries()) == 2

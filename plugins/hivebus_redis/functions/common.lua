@@ -54,11 +54,15 @@ local function split(token)
   return level, entry
 end
 
+-- By the length of what they stand before.
+local ZEROS = { '000', '00', '0', '' }
+
 -- Redis keeps a string of digits as an integer, which saves a third of the key's memory.
 local function place(entry, level)
-  local ms, seq = string.match(entry, '^(%d+)-(%d+)$')
-  if #seq > 4 then return entry .. '/' .. level end
-  return ms .. string.rep('0', 4 - #seq) .. seq .. level
+  local dash = string.find(entry, '-', 1, true)
+  local zeros = ZEROS[#entry - dash]
+  if not zeros then return entry .. '/' .. level end
+  return string.sub(entry, 1, dash - 1) .. zeros .. string.sub(entry, dash + 1) .. level
 end
 
 local function placed(value)
@@ -156,15 +160,15 @@ local function unread(stream, group)
 end
 
 -- Returns where the entry is; the caller keeps it under the message's id.
-local function append(k, level, id, data, deadline)
+local function append(stream, level, id, data, deadline)
   if deadline then
-    return place(redis.call('XADD', k.q .. level, '*', 'i', id, 'd', data, 'x', deadline), level)
+    return place(redis.call('XADD', stream, '*', 'i', id, 'd', data, 'x', deadline), level)
   end
-  return place(redis.call('XADD', k.q .. level, '*', 'i', id, 'd', data), level)
+  return place(redis.call('XADD', stream, '*', 'i', id, 'd', data), level)
 end
 
 local function add_entry(k, level, id, data, deadline)
-  redis.call('SET', k.id .. id, append(k, level, id, data, deadline))
+  redis.call('SET', k.id .. id, append(k.q .. level, level, id, data, deadline))
 end
 
 -- What is known about earlier attempts goes with the ack, except for their number.

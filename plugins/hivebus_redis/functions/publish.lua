@@ -1,5 +1,5 @@
--- publish: KEYS = meta, index of inboxes. ARGV = inbox, max messages, max bytes, then per message:
--- id, level, delay in ms, ttl in ms or "", data.
+-- publish: KEYS = meta, index of inboxes. ARGV = inbox, max messages, max bytes, then runs of messages that have
+-- their options in common: count, level, delay in ms, ttl in ms or "", then id and data of each.
 -- Returns "<readers> <idle ms or -1>" and one letter per message: 1 stored, 2 duplicate, 3 scheduled, 0 full.
 
 local function backlog(k)
@@ -12,14 +12,33 @@ local function backlog(k)
   return count
 end
 
--- The ids of the call that are known already. Usually none is, which one command finds out for all.
-local function known_ids(k, args)
-  local keys, found = {}, {}
-  for i = 4, #args, 5 do keys[#keys + 1] = k.id .. args[i] end
+-- Where each run is, the keys of the ids in their order, and the size of all data.
+local function parse(k, args)
+  local runs, keys, size, at = {}, {}, 0, 4
+  while at <= #args do
+    local run = { first = at + 4, last = at + 3 + 2 * args[at], level = args[at + 1], delay = tonumber(args[at + 2]), ttl = args[at + 3] }
+    for i = run.first, run.last, 2 do
+      keys[#keys + 1] = k.id .. args[i]
+      size = size + #args[i + 1]
+    end
+    runs[#runs + 1] = run
+    at = run.last + 1
+  end
+  return runs, keys, size
+end
+
+-- The ids of the call that are known already, by their keys. Usually none is, which one command finds out for all.
+local function known_keys(keys)
+  local found = {}
   if redis.call('EXISTS', unpack(keys)) > 0 then
-    for i = 4, #args, 5 do found[args[i]] = redis.call('EXISTS', k.id .. args[i]) == 1 end
+    for _, key in ipairs(keys) do found[key] = redis.call('EXISTS', key) == 1 end
   end
   return found
+end
+
+local function schedule(k, id, run, deadline, data, now)
+  redis.call('HSET', k.sched, id, run.level .. ':' .. (deadline and string.format('%.0f', deadline) or '') .. ':' .. data)
+  add_due(k, k.schedule, now + run.delay, 's' .. id)
 end
 
 local function publish(keys, args)
@@ -28,40 +47,40 @@ local function publish(keys, args)
   local max_count, max_bytes = tonumber(args[2]), tonumber(args[3])
   local known = redis.call('HMGET', k.meta, 'n', 'b', 'seen')
   if not known[1] then redis.call('SADD', keys[2], args[1]) end
+  local runs, ids, size = parse(k, args)
   -- Upper bounds: settled messages still count until a recount is due, which happens only near a limit.
   local count, bytes = tonumber(known[1] or 0), tonumber(known[2] or 0)
-  local incoming, size = (#args - 3) / 5, 0
-  for i = 8, #args, 5 do size = size + #args[i] end
-  if count + incoming > max_count or bytes + size > max_bytes then
+  if count + #ids > max_count or bytes + size > max_bytes then
     local truth = backlog(k)
     bytes = count > 0 and bytes * math.min(1, truth / count) or 0
     count = truth
   end
-  local results, fresh, is_known = {}, {}, known_ids(k, args)
-  for i = 4, #args, 5 do
-    local id, level, delay, data = args[i], args[i + 1], tonumber(args[i + 2]), args[i + 4]
-    if is_known[id] then
-      results[#results + 1] = '2'
-    elseif count + 1 > max_count or bytes + #data > max_bytes then
-      results[#results + 1] = '0'
-    else
-      is_known[id] = true
-      count = count + 1
-      bytes = bytes + #data
-      fresh[#fresh + 1] = k.id .. id
-      local deadline = args[i + 3] ~= '' and now + args[i + 3]
-      if delay > 0 then
-        redis.call('HSET', k.sched, id, level .. ':' .. (deadline and string.format('%.0f', deadline) or '') .. ':' .. data)
-        add_due(k, k.schedule, now + delay, 's' .. id)
-        fresh[#fresh + 1] = 's'
-        results[#results + 1] = '3'
+  local results, fresh, n, f, is_known = {}, {}, 0, 0, known_keys(ids)
+  for _, run in ipairs(runs) do
+    local stream, level, delay = k.q .. run.level, run.level, run.delay
+    local deadline = run.ttl ~= '' and now + run.ttl
+    for i = run.first, run.last, 2 do
+      n = n + 1
+      local id, data, key = args[i], args[i + 1], ids[n]
+      if is_known[key] then
+        results[n] = '2'
+      elseif count + 1 > max_count or bytes + #data > max_bytes then
+        results[n] = '0'
       else
-        fresh[#fresh + 1] = append(k, level, id, data, deadline)
-        results[#results + 1] = '1'
+        is_known[key] = true
+        count = count + 1
+        bytes = bytes + #data
+        if delay > 0 then
+          schedule(k, id, run, deadline, data, now)
+          fresh[f + 1], fresh[f + 2], results[n] = key, 's', '3'
+        else
+          fresh[f + 1], fresh[f + 2], results[n] = key, append(stream, level, id, data, deadline), '1'
+        end
+        f = f + 2
       end
     end
   end
-  if #fresh > 0 then redis.call('MSET', unpack(fresh)) end
+  if f > 0 then redis.call('MSET', unpack(fresh)) end
   redis.call('HSET', k.meta, 'n', count, 'b', string.format('%.0f', bytes))
   local readers = redis.call('ZCOUNT', k.lease, now, '+inf')
   local idle = known[3] and math.max(0, now - known[3]) or -1
