@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_Batch: TypeAlias = list[tuple[Item, asyncio.Future[Result] | None]]
 WORTH_SPLITTING = 16
 """Items in a batch below which a second one under way costs more than the waiting that it saves."""
 
@@ -81,8 +82,19 @@ class Batcher(Generic[Item, Result]):
             lane = self._lanes[key] = _Lane()
             self._idle.clear()
         lane.waiting.append((item, answer))
-        if not lane.leaving and lane.under_way < self._under_way:
+        if lane.leaving or lane.under_way >= self._under_way:
+            return
+        if lane.under_way == 0:
+            # A task begins in the next turn, as a callback does that would make one: a lone sender saves a turn.
+            lane.leaving = True
+            self._begin(self._set_out(key, lane))
+        else:
             self._leave_soon(key, lane)
+
+    async def _set_out(self, key: Hashable, lane: _Lane[Item, Result]) -> None:
+        batch = self._next_batch(lane)
+        self._leave(key, lane)
+        await self._carry(key, lane, batch)
 
     def _leave_soon(self, key: Hashable, lane: _Lane[Item, Result]) -> None:
         # In the next turn of the loop: all that is submitted in this one goes along.
@@ -92,23 +104,26 @@ class Batcher(Generic[Item, Result]):
     def _leave(self, key: Hashable, lane: _Lane[Item, Result]) -> None:
         lane.leaving = False
         while lane.waiting and lane.under_way < self._under_way:
-            size = min(len(lane.waiting), self._limit)
-            if lane.under_way == 0 and self._under_way > 1 and size >= 2 * WORTH_SPLITTING:
-                # Two halves: while the server has one, the senders of the other are at work.
-                size //= 2
-            batch = [lane.waiting.popleft() for _ in range(size)]
-            lane.under_way += 1
-            task = asyncio.get_running_loop().create_task(self._carry(key, lane, batch))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin(self._carry(key, lane, self._next_batch(lane)))
         if not lane.under_way and not lane.waiting and self._lanes.get(key) is lane:
             del self._lanes[key]
             if not self._lanes:
                 self._idle.set()
 
-    async def _carry(
-        self, key: Hashable, lane: _Lane[Item, Result], batch: list[tuple[Item, asyncio.Future[Result] | None]]
-    ) -> None:
+    def _next_batch(self, lane: _Lane[Item, Result]) -> _Batch[Item, Result]:
+        size = min(len(lane.waiting), self._limit)
+        if lane.under_way == 0 and self._under_way > 1 and size >= 2 * WORTH_SPLITTING:
+            # Two halves: while the server has one, the senders of the other are at work.
+            size //= 2
+        lane.under_way += 1
+        return [lane.waiting.popleft() for _ in range(size)]
+
+    def _begin(self, carrying: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(carrying)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, key: Hashable, lane: _Lane[Item, Result], batch: _Batch[Item, Result]) -> None:
         try:
             results = await self._flush([item for item, _ in batch])
             answered = list(zip(batch, results, strict=True))
@@ -137,7 +152,7 @@ def _answer(
             answer.set_result(result)
 
 
-def _fail(batch: list[tuple[Item, asyncio.Future[Result] | None]], error: BaseException) -> None:
+def _fail(batch: _Batch[Item, Result], error: BaseException) -> None:
     for _, answer in batch:
         if answer is None or answer.done():
             continue
