@@ -8,6 +8,8 @@ from typing import Literal
 from hivebus import limits
 
 EVERYONE = ("*", "broadcast")
+_SHADOW = "~shadow"
+"""No agent can be called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +41,13 @@ def routing_key(to_agent: str | tuple[str, ...], message_type: str) -> str:
     """Return ``agent.<to_agent>.<message_type>``; the names of a list are joined by commas."""
     to = to_agent if isinstance(to_agent, str) else ",".join(to_agent)
     return f"agent.{to}.{message_type}"
+
+
+def shadow_of(agent: str) -> str:
+    """Return the inbox for copies on the leg that does not act: they are compared, and never handled."""
+    return agent + _SHADOW
+
+
+def behind_shadow(inbox: str) -> tuple[str, bool]:
+    """Return the agent that an inbox belongs to, and whether it is its shadow."""
+    return inbox.removesuffix(_SHADOW), inbox.endswith(_SHADOW)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from hivebus import envelope as envelopes
 from hivebus import limits
+from hivebus.choosing import Choosing
 from hivebus.codec import Codec, JsonCodec
 from hivebus.consumer import Consumer, Policy
 from hivebus.errors import ConfigError, HivebusError, Reject, Unsupported
@@ -101,6 +102,7 @@ class Bus:
         self._send_layers, self._handle_layers = opened.plugins.middleware()
         # Without anybody who wants to see a message on its way out, none is built.
         self._plain = type(self._codec) is JsonCodec and not self._send_layers
+        self._choosing = Choosing(opened.plugins, legs=self._transport.legs)
         self._observing = Observing(opened.plugins, inbox=self.agent)
         self._outbox = Outbox(
             self._transport,
@@ -306,10 +308,15 @@ class Bus:
         if delay != 0:
             limits.check_delay(delay)
         items = self._route(sent, data, delay)
+        if self._choosing.is_needed:
+            legs = self._choosing.legs_for(sent)
+            items = [item._replace(legs=legs) for item in items]
         published = await self._outbox.send(items[0])
         for item in items[1:]:
             published = _weaker(published, await self._outbox.send(item))
-        return Receipt(sent, published, leg=self._leg, durability=self.capabilities.durability.value)
+        # On the road that is being left, a level would be claimed that only the other one gives.
+        durability = self.capabilities.durability.value if published.leg in (None, self._leg) else None
+        return Receipt(sent, published, leg=self._leg, durability=durability)
 
     def _route(self, sent: envelopes.Envelope | Message, data: bytes, delay: float) -> list[Outgoing]:
         return route(

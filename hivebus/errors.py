@@ -85,7 +85,17 @@ class Conflict(Refused):
 
 
 class Unknown(HivebusError):
-    """The outcome is unknown. Sending again with the same ``message_id`` is safe."""
+    """The outcome is unknown. Sending again with the same ``message_id`` is safe, unless it says otherwise.
+
+    Attributes:
+        repeatable: whether the transport would recognise the message; a terminal would show it twice.
+    """
+
+    def __init__(
+        self, what: str, *, cause: str | None = None, hint: str | None = None, repeatable: bool = True
+    ) -> None:
+        super().__init__(what, cause=cause, hint=hint)
+        self.repeatable = repeatable
 
 
 class Unavailable(HivebusError):

@@ -84,4 +84,8 @@ class Outbox:
 
 
 def _retryable(results: Sequence[Published | HivebusError]) -> list[int]:
-    return [index for index, result in enumerate(results) if isinstance(result, (Unknown, Unavailable))]
+    return [index for index, result in enumerate(results) if _is_retryable(result)]
+
+
+def _is_retryable(result: Published | HivebusError) -> bool:
+    return isinstance(result, Unavailable) or (isinstance(result, Unknown) and result.repeatable)

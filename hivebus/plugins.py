@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib import metadata
 from typing import Any
@@ -20,6 +21,7 @@ from hivebus.codec import Codec, JsonCodec
 from hivebus.errors import ConfigError
 from hivebus.middleware import HandleMiddleware, SendMiddleware
 from hivebus.plugin_index import Command, Found, Index
+from hivebus.settings import leg_of
 from hivebus.transport import Endpoint, Publisher, Scheme
 
 GROUP = "hivebus"
@@ -53,7 +55,24 @@ class Plugins:
         return schemes
 
     def transport(self, endpoint: Endpoint) -> Publisher:
-        """Return the transport for the scheme of the URL, not yet connected."""
+        """Return the transport for the scheme of the URL, or the one that joins it to the legacy one; not connected."""
+        if endpoint.legacy_url is None:
+            return self._single(endpoint)
+        return self._single(replace(endpoint, url="dualwrite://", legs=self.legs(endpoint)))
+
+    def legs(self, endpoint: Endpoint) -> dict[str, Publisher]:
+        """Return both transports of *endpoint* by the names of their legs, the one to move to first; not connected."""
+        assert endpoint.legacy_url is not None
+        alone = replace(endpoint, legacy_url=None)
+        legs = {leg_of(url): self._single(replace(alone, url=url)) for url in (endpoint.url, endpoint.legacy_url)}
+        if len(legs) < len((endpoint.url, endpoint.legacy_url)):
+            raise ConfigError(
+                f"url and legacy_url are both {leg_of(endpoint.url)}: there is nothing to compare",
+                hint="set legacy_url to the transport that is being left, such as tmux://agent-hive",
+            )
+        return legs
+
+    def _single(self, endpoint: Endpoint) -> Publisher:
         name = endpoint.url.partition("://")[0]
         scheme = self.schemes.get(name)
         if scheme is None:

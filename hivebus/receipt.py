@@ -23,7 +23,7 @@ class Receipt:
         state: ``stored``; ``duplicate`` when the id was known already; ``scheduled`` when it waits.
         evidence: the strongest thing proven so far.
         durability: what the server that answered gives: memory, fsync or replicated; None is unknown.
-        legs: evidence per transport that the message travels.
+        legs: evidence per transport that the message travels; None where a copy follows.
         notes: what the sender may want to know, such as that nobody has read the inbox for an hour.
     """
 
@@ -64,9 +64,10 @@ class Receipt:
         return self._published.evidence
 
     @property
-    def legs(self) -> Mapping[str, Evidence]:
-        """Evidence per transport that the message travels."""
-        return {self._leg: self._published.evidence}
+    def legs(self) -> Mapping[str, Evidence | None]:
+        """Evidence per transport that the message travels; None where a copy follows."""
+        published = self._published
+        return {published.leg or self._leg: published.evidence, **dict.fromkeys(published.others)}
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ class Endpoint:
         limit: the largest encoded message in bytes.
         max_messages: how many unsettled messages an inbox may hold.
         max_bytes: how many bytes they may have.
+        legacy_url: the transport that is being left, while messages travel both; None otherwise.
+        ledger: the file in which both are compared.
+        legs: for a transport that joins others, those by the names of their legs: the one to move to first.
     """
 
     url: str
@@ -27,6 +30,9 @@ class Endpoint:
     limit: int = 256 * 1024
     max_messages: int = 1_000_000
     max_bytes: int = 512 * 1024 * 1024
+    legacy_url: str | None = None
+    ledger: str = ""
+    legs: Mapping[str, Publisher] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,6 +115,8 @@ SETTINGS: Mapping[str, Setting] = {
     "max_bytes": Setting(
         512 * 1024**2, _size(low=1024**2, high=1024**4), f"must be from 1 MiB to 1024 GiB, {_SIZE_RULE}"
     ),
+    "legacy_url": Setting(None, _url, "must be a URL such as tmux://agent-hive; `hivebus transports list`"),
+    "ledger": Setting(None, _any_text, "must be the path of a file"),
     "aliases": Setting(
         {}, _aliases, f"must be a table of legacy names and agent names; an agent name {limits.NAME_RULE}"
     ),

@@ -45,6 +45,8 @@ class Settings(NamedTuple):
         on_full: whether a full inbox raises at once or makes the sender wait a bounded time.
         max_message: the largest encoded message in bytes.
         max_messages: how many messages an inbox holds; max_bytes: how many bytes.
+        legacy_url: the transport that is being left, while messages travel both; None otherwise.
+        ledger: the file in which both are compared; None is the default one.
         aliases: agent names by their legacy names.
         sources: where each value came from, by the name of the setting.
     """
@@ -58,6 +60,8 @@ class Settings(NamedTuple):
     max_message: int
     max_messages: int
     max_bytes: int
+    legacy_url: str | None
+    ledger: str | None
     aliases: Mapping[str, str]
     sources: Mapping[str, str]
 
@@ -78,7 +82,16 @@ class Settings(NamedTuple):
             limit=self.max_message,
             max_messages=self.max_messages,
             max_bytes=self.max_bytes,
+            legacy_url=self.legacy_url,
+            ledger=self.ledger_path(),
         )
+
+    def ledger_path(self) -> str:
+        """Return where the two roads are compared: as configured, or in the user's state folder."""
+        if self.ledger is not None:
+            return os.path.expanduser(self.ledger)
+        state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+        return os.path.join(state, "hivebus", self.namespace, "ledger.db")
 
 
 def load(

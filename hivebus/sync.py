@@ -115,6 +115,8 @@ def status(message_id: str, *, agent: str | None = None, url: str | None = None)
 
 
 def _one_shot(chosen: settings.Settings) -> OneShot | None:
+    if chosen.legacy_url is not None:
+        return None  # it travels two roads, and the short one is only one of them
     index = plugin_index.read()
     scheme = index.scheme(chosen.url)
     if scheme is None:
@@ -160,12 +162,54 @@ def _with_bus(agent: str, chosen: settings.Settings, act: Callable[[Bus], Awaita
 
     from hivebus.bus import Bus
 
+    url = chosen.url if chosen.has_url else None
+    bus = Bus(url, agent=agent, namespace=chosen.namespace)
+    if chosen.legacy_url is not None:
+        return _before_it_is_closed(bus, act)
+
     async def call() -> T:
-        url = chosen.url if chosen.has_url else None
-        async with Bus(url, agent=agent, namespace=chosen.namespace) as bus:
+        async with bus:
             return await act(bus)
 
     return asyncio.run(call())
+
+
+def _before_it_is_closed(bus: Bus, act: Callable[[Bus], Awaitable[T]]) -> T:
+    """Return what was done as soon as it is done: a copy on the second road gets its time in the background."""
+    import asyncio
+    from concurrent.futures import Future
+    from threading import Thread
+
+    answer: Future[T] = Future()
+    loop = asyncio.new_event_loop()
+    calls: list[asyncio.Task[None]] = []
+
+    async def call() -> None:
+        async with bus:
+            try:
+                answer.set_result(await act(bus))
+            except HivebusError as error:
+                answer.set_exception(error)
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            calls.append(loop.create_task(call()))
+            runner.run(asyncio.wait(calls))
+        if calls[0].cancelled() or (error := calls[0].exception()) is None:
+            return
+        if answer.done():
+            raise error
+        answer.set_exception(error)
+
+    # No daemon: the end of the program waits for it, and it ends by itself.
+    thread = Thread(target=run, name="hivebus-send")
+    thread.start()
+    try:
+        return answer.result()
+    except KeyboardInterrupt:
+        loop.call_soon_threadsafe(lambda: [task.cancel() for task in calls])
+        thread.join()
+        raise
 
 
 def _refuse_inside_a_loop(name: str) -> None:

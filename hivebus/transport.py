@@ -7,8 +7,8 @@ batches. Implement the smallest class that is true:
 * `Listener`: a publisher that can also be listened to, fire-and-forget.
 * `Transport`: a publisher whose inboxes can be opened, read and settled.
 
-What else it can do is a base class to add: `Inspectable`, `Replayable`, `DeadLetters`,
-`Schedules`, `Directory`. How well it does it is a value in its `Capabilities`. An option
+What else it can do is a base class of `hivebus.offers` to add: `Inspectable`, `Replayable`,
+`DeadLetters`, `Schedules`, `Directory`, `Rendering`. How well it does it is a value in its `Capabilities`. An option
 that a transport cannot honour is an `Unsupported` error, never silently dropped.
 
 All times are relative and in seconds: clocks differ, and only the server's counts.
@@ -18,9 +18,9 @@ Errors of the backend never leave the transport: translate them into `hivebus.er
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from hivebus.capabilities import ABSENT as ABSENT
 from hivebus.capabilities import LADDERS as LADDERS
@@ -29,21 +29,21 @@ from hivebus.capabilities import Feature as Feature
 from hivebus.capabilities import emulated as emulated
 from hivebus.capabilities import native as native
 from hivebus.errors import HivebusError
+from hivebus.offers import Counts as Counts
+from hivebus.offers import DeadLetters as DeadLetters
+from hivebus.offers import Directory as Directory
+from hivebus.offers import Entry as Entry
+from hivebus.offers import Inspectable as Inspectable
+from hivebus.offers import Located as Located
+from hivebus.offers import OneShot as OneShot
+from hivebus.offers import Rendering as Rendering
+from hivebus.offers import Replayable as Replayable
+from hivebus.offers import Schedules as Schedules
+from hivebus.offers import State as State
 from hivebus.scheme import Endpoint as Endpoint
 from hivebus.scheme import Scheme as Scheme
 
 Evidence = Literal["accepted", "visible", "taken", "presented", "acked"]
-State = Literal[
-    "scheduled",
-    "queued",
-    "delivered",
-    "retrying",
-    "acknowledged",
-    "dead_lettered",
-    "expired",
-    "cancelled",
-    "unknown",
-]
 
 
 # --- What travels -----------------------------------------------------------------------------
@@ -69,6 +69,8 @@ class Outgoing(NamedTuple):
         delay: seconds before it is queued; 0 is now.
         ttl: seconds from acceptance until it expires; None is never.
         data: the encoded message; a transport never looks inside.
+        legs: for a transport that joins several roads, those chosen for it, the acting one first; none
+            leaves it to the transport.
     """
 
     inbox: str
@@ -78,6 +80,7 @@ class Outgoing(NamedTuple):
     delay: float
     ttl: float | None
     data: bytes
+    legs: tuple[str, ...] = ()
 
 
 class Published(NamedTuple):
@@ -89,12 +92,16 @@ class Published(NamedTuple):
         evidence: what is proven at this moment.
         idle: seconds since somebody last read the inbox; None when nobody ever did or it is not known.
         readers: how many consumers hold a lease on the inbox; None when it is not known.
+        leg: the road that this is about, where the transport joins several; None for its only one.
+        others: the roads on which a copy follows; what became of those is not known yet.
     """
 
     state: Literal["stored", "duplicate", "scheduled"]
     evidence: Evidence = "accepted"
     idle: float | None = None
     readers: int | None = None
+    leg: str | None = None
+    others: tuple[str, ...] = ()
 
 
 class Delivery(NamedTuple):
@@ -168,9 +175,11 @@ class Publisher(ABC):
     Attributes:
         under_way: how many batches of a lane `publish` may be given at once; more than one only where
             they are carried out in the order of the calls.
+        legs: the names of the roads that it joins; none for a transport that is a road itself.
     """
 
     under_way: int = 1
+    legs: Sequence[str] = ()
 
     @abstractmethod
     async def connect(self) -> Capabilities:
@@ -245,154 +254,3 @@ class Transport(Publisher):
             consumer: a name that no other live process uses.
             lease: seconds without a sign of life after which the consumer counts as dead.
         """
-
-
-# --- What it may offer besides -------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """An inbox at one moment, counted by the server.
-
-    Attributes:
-        waiting: queued and not handed out; in_flight: handed out and not settled; retrying: waiting
-            for another attempt; scheduled: waiting for its delay; dead: in the dead letters.
-        oldest_waiting_seconds: age of the oldest waiting message; None when none waits.
-        consumers: how many hold a lease.
-    """
-
-    waiting: int = 0
-    in_flight: int = 0
-    retrying: int = 0
-    scheduled: int = 0
-    dead: int = 0
-    oldest_waiting_seconds: float | None = None
-    consumers: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Located:
-    """Where a message is, derived from the queue itself.
-
-    Attributes:
-        attempts: how often it was handed over so far.
-        consumer: who holds it; reason: why it is a dead letter.
-        token: settles it on behalf of *consumer*; only while it is delivered.
-        lease_seconds: until the lease of *consumer* ends.
-        due_seconds: until its delay or retry ends.
-        at: server time of acceptance, in seconds since the epoch.
-        priority: its level; data: its encoded form, where it is still stored.
-    """
-
-    message_id: str
-    inbox: str
-    state: State
-    attempts: int = 0
-    consumer: str | None = None
-    reason: str | None = None
-    token: str | None = None
-    lease_seconds: float | None = None
-    due_seconds: float | None = None
-    at: float | None = None
-    priority: int | None = None
-    data: bytes | None = None
-
-
-class Inspectable(ABC):
-    """Answers questions without taking anything."""
-
-    @abstractmethod
-    async def inboxes(self) -> Sequence[str]:
-        """Return the names of all inboxes that exist, sorted."""
-
-    @abstractmethod
-    async def counts(self, inboxes: Sequence[str]) -> Sequence[Counts]:
-        """Return one count per inbox, in order; an unknown inbox counts zero."""
-
-    @abstractmethod
-    async def locate(self, ids: Sequence[str], inboxes: Sequence[str]) -> Sequence[Located]:
-        """Return every place among *inboxes* where one of *ids* is known; nothing for an unknown id."""
-
-    @abstractmethod
-    async def peek(self, inbox: str, *, limit: int) -> Sequence[Located]:
-        """Return up to *limit* messages that wait or are handed out, in the order of hand-out."""
-
-
-class Replayable(ABC):
-    """Keeps history."""
-
-    @abstractmethod
-    def history(self, inbox: str, *, since: float, limit: int) -> AsyncIterator[Located]:
-        """Yield up to *limit* messages accepted within the last *since* seconds, oldest first."""
-
-
-class DeadLetters(ABC):
-    """Keeps what was given up."""
-
-    @abstractmethod
-    async def dead(self, inbox: str, *, limit: int) -> Sequence[Located]:
-        """Return dead letters, newest first, with reason, attempts and data."""
-
-    @abstractmethod
-    async def requeue(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
-        """Queue dead letters again under their ids, attempts reset; False for what is not there."""
-
-    @abstractmethod
-    async def purge(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
-        """Delete dead letters for good; False for what is not there."""
-
-
-class Schedules(ABC):
-    """Can take back what has not been handed out."""
-
-    @abstractmethod
-    async def cancel(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
-        """Cancel scheduled or queued messages; False for what was handed out already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A shared fact and its version."""
-
-    value: Mapping[str, Any]
-    version: int
-
-
-class Directory(ABC):
-    """Shared facts (agents, pools, topics, stages, attestation) with compare-and-set."""
-
-    @abstractmethod
-    async def read(self, kind: str) -> Mapping[str, Entry]:
-        """Return all live entries of a kind by name."""
-
-    @abstractmethod
-    async def write(
-        self,
-        kind: str,
-        name: str,
-        value: Mapping[str, Any] | None,
-        *,
-        expect: int | None = None,
-        ttl: float | None = None,
-    ) -> int:
-        """Write one entry and return its new version; None as value deletes it.
-
-        Args:
-            expect: the version that must be there now, 0 for no entry, None for any;
-                raises `hivebus.errors.Conflict` otherwise, and nothing is written.
-            ttl: seconds after which the entry is gone.
-        """
-
-
-class OneShot(ABC):
-    """Sends from a process that lives for one message: blocking, no event loop, few imports.
-
-    Attributes:
-        durability: what the server gives, when that is known without asking it.
-    """
-
-    durability: str | None = None
-
-    @abstractmethod
-    def publish_once(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
-        """Connect, hand the batch over, disconnect; raise `Unavailable` or `Unknown`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Protocol
 
 from hivebus.errors import HivebusError, QueueFull
@@ -24,14 +26,12 @@ class Limits(Protocol):
 def publish_arguments(inbox: str, items: Sequence[Outgoing], limits: Limits) -> list[str | int | bytes]:
     """Return what follows the keys of a ``publish`` call, as ``functions/publish.lua`` reads it."""
     words: list[str | int | bytes] = [inbox, limits.max_messages, limits.max_bytes]
-    options, count = None, 0
-    for item in items:
-        if item[3:6] != options:
-            # Few batches mix levels, delays or times to live: what they have in common is said once.
-            options, count = item[3:6], len(words)
-            words += (0, item.priority, int(item.delay * 1000), "" if item.ttl is None else int(item.ttl * 1000))
-        words[count] += 1
-        words += (item.message_id, item.data)
+    # Few batches mix levels, delays or times to live: what messages have in common is said once.
+    for (level, delay, ttl), run in groupby(items, key=itemgetter(3, 4, 5)):
+        same = list(run)
+        words += (len(same), level, int(delay * 1000), "" if ttl is None else int(ttl * 1000))
+        for item in same:
+            words += (item.message_id, item.data)
     return words
 
 

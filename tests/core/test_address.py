@@ -6,7 +6,8 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from hivebus.address import Address, parse_address, routing_key
+from hivebus import limits
+from hivebus.address import Address, behind_shadow, parse_address, routing_key, shadow_of
 from hivebus.errors import InvalidMessage
 
 
@@ -40,3 +41,10 @@ def test_a_routing_key_keeps_the_address_as_written() -> None:
     assert routing_key("pm-agent", "question") == "agent.pm-agent.question"
     assert routing_key("@architects", "question") == "agent.@architects.question"
     assert routing_key(("a", "b"), "system_alert") == "agent.a,b.system_alert"
+
+
+def test_a_shadow_inbox_belongs_to_its_agent_and_is_no_agent() -> None:
+    assert behind_shadow(shadow_of("pm-agent")) == ("pm-agent", True)
+    assert behind_shadow("pm-agent") == ("pm-agent", False)
+    with pytest.raises(InvalidMessage):
+        limits.check_name(shadow_of("pm-agent"), field="agent")

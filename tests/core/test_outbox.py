@@ -70,6 +70,14 @@ async def test_when_the_reply_is_lost_the_same_ids_are_sent_again_and_stored_onc
     await nothing_is_stored_twice_or_lost(loses_the_reply, state="duplicate")
 
 
+async def test_what_would_be_delivered_twice_is_not_sent_again() -> None:
+    transport = FlakyTransport(troubles=[refusing(Unknown("the terminal hangs", repeatable=False))])
+    sending = await outbox_of(transport)
+    with pytest.raises(Unknown, match="the terminal hangs"):
+        await sending.send(item("a"))
+    assert len(transport.batches) == 1
+
+
 async def test_when_the_request_is_lost_it_is_sent_again() -> None:
     await nothing_is_stored_twice_or_lost(loses_the_request, state="stored")
 

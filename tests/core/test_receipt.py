@@ -22,6 +22,11 @@ def test_a_receipt_tells_what_the_transport_proved() -> None:
     assert (got.durability, got.legs, got.notes) == ("fsync", {"redis": "taken"}, ())
 
 
+def test_a_receipt_names_the_road_that_acted_and_those_that_follow() -> None:
+    got = receipt(leg="tmux", others=("redis",))
+    assert got.legs == {"tmux": "accepted", "redis": None}
+
+
 @pytest.mark.parametrize("state", ["stored", "duplicate", "scheduled"])
 def test_a_receipt_is_always_true(state: str) -> None:
     assert receipt(state=state)

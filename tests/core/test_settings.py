@@ -85,6 +85,8 @@ def test_a_flag_of_none_is_not_given(places: Places) -> None:
 
 
 WRONG = {
+    "legacy_url": "agent-hive",
+    "ledger": "two\nlines",
     "url": "localhost:6379",
     "namespace": "No Such",
     "agent": "Front End",
