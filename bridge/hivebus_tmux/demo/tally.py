@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
 
-from hivebus.demo import journal
-from hivebus.demo.bound import loss_upper_bound
+from hivebus_migration.bound import loss_upper_bound
+from hivebus_tmux.demo import journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

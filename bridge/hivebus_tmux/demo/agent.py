@@ -14,13 +14,10 @@ from hashlib import sha256
 from pathlib import Path
 from time import time
 
-from hivebus.bus import Bus
-from hivebus.demo import journal
-from hivebus.demo.journal import Journal
-from hivebus.message import Message
-
-WORK = (0.01, 0.25)
-"""Seconds that a handler takes, from and to."""
+from hivebus import Bus, Message
+from hivebus.errors import HivebusError
+from hivebus_tmux.demo import journal
+from hivebus_tmux.demo.journal import Journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +26,8 @@ class Part:
 
     Attributes:
         count: how many messages it sends; rate: how many a second on average.
+        work: the longest that its handler takes, in seconds; 0 is an agent that only sends, because what
+            comes for it is typed into its window.
         folder: where its journal is.
     """
 
@@ -36,6 +35,7 @@ class Part:
     peers: tuple[str, ...]
     count: int
     rate: float
+    work: float
     url: str
     lease: float
     folder: Path
@@ -47,12 +47,12 @@ class Part:
 
     def words(self) -> list[str]:
         """Return the command line that plays this part."""
-        facts = [self.name, ",".join(self.peers), self.count, self.rate, self.url, self.lease, self.folder]
-        return [sys.executable, "-m", "hivebus.demo.agent", *map(str, facts)]
+        facts = [self.name, ",".join(self.peers), self.count, self.rate, self.work, self.url, self.lease, self.folder]
+        return [sys.executable, "-m", "hivebus_tmux.demo.agent", *map(str, facts)]
 
 
 async def play(part: Part) -> None:
-    """Send and handle until SIGTERM."""
+    """Send and handle until SIGTERM; an agent that only sends ends when it has."""
     done = {line["id"] for line in journal.read(part.journal) if line["event"] == journal.SENT}
     notes = Journal(part.journal)
     async with Bus(part.url, agent=part.name, lease=part.lease) as bus:
@@ -66,12 +66,14 @@ async def play(part: Part) -> None:
                 to=message.to_agent,
                 seconds=time() - message.timestamp.timestamp(),
             )
-            await asyncio.sleep(random.uniform(*WORK))
+            await asyncio.sleep(random.uniform(part.work / 10, part.work))
             notes.note(journal.HANDLED, message.message_id)
 
         sending = asyncio.create_task(_send_all(bus, part, notes, done))
-        await bus.run()
-        sending.cancel()
+        if part.work:
+            await bus.run()
+            sending.cancel()
+        await asyncio.wait([sending])
     notes.close()
 
 
@@ -81,30 +83,41 @@ def digest(content: str) -> str:
 
 
 async def _send_all(bus: Bus, part: Part, notes: Journal, done: set[str]) -> None:
-    for number in range(part.count):
-        message_id = f"{part.name}-{number:05d}"
-        if message_id in done:
-            continue
-        # Poisson arrivals: independent senders do not keep in step.
-        await asyncio.sleep(random.expovariate(part.rate))
-        # Seeded by the id, so that a message that is sent again is the same message.
-        chance = random.Random(message_id)
-        to, content = chance.choice(part.peers), f"task {number}: " + chance.randbytes(chance.randint(20, 400)).hex()
-        notes.note(journal.SENDING, message_id, hash=digest(content), to=to)
-        receipt = await bus.send(
-            to, content, message_id=message_id, priority=chance.choice(("low", "medium", "high")), retry_delay=1
-        )
-        notes.note(journal.SENT, message_id, state=receipt.state)
+    # Each on its own, as scripts that are started one after the other: none waits for the one before it.
+    async with asyncio.TaskGroup() as sends:
+        for number in range(part.count):
+            message_id = f"{part.name}-{number:05d}"
+            if message_id not in done:
+                # Poisson arrivals: independent senders do not keep in step.
+                await asyncio.sleep(random.expovariate(part.rate))
+                sends.create_task(_send(bus, part, notes, message_id))
+
+
+async def _send(bus: Bus, part: Part, notes: Journal, message_id: str) -> None:
+    # Seeded by the id, so that a message that is sent again is the same message.
+    chance = random.Random(message_id)
+    number = message_id.rpartition("-")[2]
+    to, content = chance.choice(part.peers), f"task {number}: " + chance.randbytes(chance.randint(20, 400)).hex()
+    priority = chance.choice(("low", "medium", "high")) if part.work else "medium"
+    notes.note(journal.SENDING, message_id, hash=digest(content), to=to)
+    try:
+        receipt = await bus.send(to, content, message_id=message_id, priority=priority, retry_delay=1)
+    except HivebusError as error:
+        # It is counted by what arrived.
+        print(f"{message_id}: {error}", file=sys.stderr)  # noqa: T201
+        return
+    notes.note(journal.SENT, message_id, state=receipt.state)
 
 
 def main(words: list[str]) -> None:
     """Play the part on the command line, as `Part.words` wrote it."""
-    name, peers, count, rate, url, lease, folder = words
+    name, peers, count, rate, work, url, lease, folder = words
     part = Part(
         name=name,
         peers=tuple(peers.split(",")),
         count=int(count),
         rate=float(rate),
+        work=float(work),
         url=url,
         lease=float(lease),
         folder=Path(folder),
