@@ -1,0 +1,1 @@
+"""Two roads side by side: dual write by stages, a ledger of its own, and which road delivered."""
