@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ["hivebus", "hivebus_redis"]
+PACKAGES = ("hivebus", "hivebus_migration", "hivebus_redis", "hivebus_tmux")
 ENTRY_POINTS = """
 from importlib import metadata
 found = metadata.distribution("hivebus").entry_points

@@ -24,9 +24,8 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "queues": ("hivebus.cli.queues:queues", "Count what waits in every inbox"),
         "dlq": ("hivebus.cli.dlq:dlq", "Look at the dead letters"),
     },
-    "Server": {
-        "demo": ("hivebus.cli.demo:demo", "Show it working: six agents, one killed, nothing lost"),
-    },
+    "Server": {},
+    "Move away from tmux": {},
     "Set up": {
         "config": ("hivebus.cli.config:config", "Show the settings and where each comes from"),
         "schema": ("hivebus.cli.schema:schema", "Print the JSON Schema of what travels"),
@@ -38,7 +37,10 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 }
 """By section of the help: name -> where the command is, and its first line of help."""
 
-PLUGIN_SECTIONS: Mapping[str, str] = {"up": "Server", "down": "Server", "logs": "Server"}
+PLUGIN_SECTIONS: Mapping[str, str] = {
+    **dict.fromkeys(("up", "down", "logs", "demo"), "Server"),
+    **dict.fromkeys(("migrate", "bridge", "tail"), "Move away from tmux"),
+}
 """Where the commands of our own plugins stand; those of other plugins have a section of their own."""
 
 OTHERS = "From plugins"
