@@ -30,25 +30,41 @@ class Terminal:
         self._source = source
         self._target = target
         self._stopped = stopped
+        self._awaits_answer = False
+        self._over = False
 
     def ask_for_brackets(self) -> bytes:
         """Ask that pastes be bracketed, and return what came in until that is so."""
         self._write(_BRACKETS_ON + _ARE_YOU_THERE)
+        self._awaits_answer = True
         early = b""
-        # The answer comes in the order of the questions; a terminal that never gives it does brackets or does not.
-        while _I_AM not in early and (more := self.read(within=PATIENCE)):
-            early += more
-        return early.replace(_I_AM, b"", 1)
+        # It answers in the order of the questions. One that is late, or never does, is not waited for.
+        while self._awaits_answer and self._wait(within=PATIENCE):
+            early += self._read()
+        return early
 
-    def read(self, *, within: float | None = None) -> bytes:
-        """Return what is there; nothing when the time or the terminal is over, or a signal says stop."""
+    def read(self) -> bytes:
+        """Return what came in; nothing when the terminal is over, or a signal says stop."""
+        while self._wait():
+            if data := self._read():
+                return data
+        return b""
+
+    def _wait(self, *, within: float | None = None) -> bool:
+        """Tell whether there is something to read, as soon as there is."""
         ready, _, _ = select.select([self._source, self._stopped], [], [], within)
-        if self._source not in ready or self._stopped in ready:
-            return b""
+        return not self._over and self._source in ready and self._stopped not in ready
+
+    def _read(self) -> bytes:
         try:
-            return os.read(self._source, CHUNK)
+            data = os.read(self._source, CHUNK)
         except OSError:
-            return b""  # the window was closed
+            data = b""  # the window was closed
+        self._over = not data
+        if self._awaits_answer and _I_AM in data:
+            self._awaits_answer = False
+            return data.replace(_I_AM, b"", 1)
+        return data
 
     def leave(self) -> None:
         """Pastes need no brackets any more."""

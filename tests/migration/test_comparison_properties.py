@@ -61,7 +61,10 @@ gaps = st.builds(Gap, facts=st.integers(1, 9), reason=st.just("locked"), since=m
 
 records = st.builds(
     Records,
-    intents=st.lists(intents, max_size=10),
+    # A sender counts: it never has two different messages under one number, in the same instant.
+    intents=st.lists(
+        intents, max_size=10, unique_by=lambda each: (each.message_id, each.at, each.session, each.number)
+    ),
     attempts=st.lists(attempts, max_size=12),
     sightings=st.lists(sightings, max_size=20),
     witnesses=st.lists(witnesses, max_size=6),
@@ -69,7 +72,7 @@ records = st.builds(
 )
 
 NOW = at(100)
-many = settings(max_examples=300, deadline=None)
+many = settings(max_examples=2000, deadline=None)
 
 
 def rows(found: Comparison) -> list[Tally]:

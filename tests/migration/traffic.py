@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-import threading
+import time
 from pathlib import Path
 
 import hivebus
@@ -64,19 +64,20 @@ async def handle(book_path: str, agent: str) -> None:
 
 def watch(book_path: str, window: str) -> None:
     """Be an agent that reads its window, until SIGTERM and the window is read to its end."""
-    book, stop = Book(book_path), threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    book, signals = Book(book_path), []
+    # A list and no event: the handler runs in the thread that would hold the lock of the event.
+    signal.signal(signal.SIGTERM, lambda *_: signals.append(1))
     Path(window).touch()
     with open(window, "rb") as file:
         rest = b""
         while True:
-            ending = stop.is_set()
+            ending = bool(signals)
             *whole, rest = (rest + file.read()).split(b"\n")
             for line in whole:
                 book.write(json.loads(line)["message_id"])
             if ending:
                 return
-            stop.wait(0.01)
+            time.sleep(0.01)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,8 @@ def tail(ground: Ground, *options: str, mirror: bool = False, says: str = "are s
     ground.tmux("set-option", "-g", "remain-on-exit", "on")
     program = ["env", f"HIVEBUS_LEDGER={ledger}", sys.executable, "-m", "hivebus.cli", "tail", *options]
     running = Tail(ground, ground.open(AGENT, mirror=mirror, command=program), ledger)
-    wait_for(lambda: says in running.screen(), "the program starts")
+    wait_for(lambda: says in running.screen() or not running.is_running(), "the program starts")
+    assert says in running.screen()
     return running
 
 

@@ -42,7 +42,7 @@ class TwoRoads:
             if phase.story is not None:
                 line()
                 _show_kill(phase.story)
-        line("\n" + fill(_sentence(self.today, self.live), WIDTH))
+        line("\n" + fill(_sentence(self.today, self.live), WIDTH, break_on_hyphens=False))
 
 
 @dataclass(frozen=True, slots=True)
