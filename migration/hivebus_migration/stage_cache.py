@@ -8,12 +8,14 @@ from collections.abc import Callable
 
 from hivebus.errors import HivebusError
 from hivebus.transport import Directory
+from hivebus_migration.pausing import pause_unless
 from hivebus_migration.stage_file import StageFile
 from hivebus_migration.stages import Stage, Stages, read_stages, stage_of
 
 REFRESH_EVERY = 1.0
 PATIENCE = 5.0
 """Seconds for which the directory may keep us waiting for one answer."""
+STOP_WITHIN = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -33,6 +35,7 @@ class StageCache:
         self._file = file
         self._stages: Stages = {}
         self._refreshing: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     async def start(self) -> None:
         """Learn the first stages, and begin to keep them fresh."""
@@ -46,15 +49,18 @@ class StageCache:
 
     async def close(self) -> None:
         """Stop asking."""
+        self._stopping.set()
         if self._refreshing is not None:
+            # By a flag first: a cancellation can get lost in a client that is just connecting.
+            await asyncio.wait([self._refreshing], timeout=STOP_WITHIN)
             self._refreshing.cancel()
-            await asyncio.wait([self._refreshing])
 
     async def _keep_fresh(self) -> None:
         # Also while nothing is sent: the first message after a quiet hour must not go by an hour-old stage.
-        while True:
-            await asyncio.sleep(REFRESH_EVERY)
-            await self._refresh()
+        while not self._stopping.is_set():
+            await pause_unless(self._stopping, REFRESH_EVERY)
+            if not self._stopping.is_set():
+                await self._refresh()
 
     async def _refresh(self) -> bool:
         try:

@@ -94,6 +94,7 @@ class Hivebus:
         self.env = {name: os.environ[name] for name in kept if name in os.environ} | {
             "HOME": str(home),
             "XDG_CACHE_HOME": str(cache),
+            "PYTHONFAULTHANDLER": "1",
             "PYTHONPATH": str(site),
             "HIVEBUS_URL": url,
             "HIVEBUS_NAMESPACE": namespace,
@@ -102,17 +103,25 @@ class Hivebus:
         }
 
     def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end."""
-        return subprocess.run(
+        """Run one command to its end; one that hangs fails, and shows where."""
+        with subprocess.Popen(
             [PROGRAM, *words],
             env=self.env,
             cwd=self.home,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        ) as process:
+            try:
+                out, err = process.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                state = Path(f"/proc/{process.pid}/status").read_text().splitlines()[2]
+                process.send_signal(signal.SIGABRT)
+                process.send_signal(signal.SIGCONT)
+                out, err = process.communicate()
+                raise AssertionError(f"hivebus {words} hangs; {state}:\n{out}\n{err}") from None
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
 
     def ok(self, *words: str) -> str:
         """Run one command that must succeed, and return what it prints."""

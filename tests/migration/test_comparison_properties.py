@@ -72,7 +72,7 @@ records = st.builds(
 )
 
 NOW = at(100)
-many = settings(max_examples=2000, deadline=None)
+many = settings(max_examples=200, deadline=None)
 
 
 def rows(found: Comparison) -> list[Tally]:

@@ -82,6 +82,8 @@ def watch(book_path: str, window: str) -> None:
 
 if __name__ == "__main__":
     program, *words = sys.argv[1:]
+    # Under coverage a handler of its own is installed, which a bus leaves alone.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if program == "watch":
         watch(*words)
     else:

@@ -26,12 +26,11 @@ LOOSE = (
     (UUID, "<id>"),
     (r"\b[0-9a-f]{8}\b", "<id>"),
     (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "<time>"),
-    (r"\b\d+[smhd]\b", "<duration>"),
+    (r"\b\d+(?:\.\d+)?[smhd]\b", "<duration>"),
     (r"\bpid +\d+", "pid <number>"),
     (r"\S*/(?:valkey|redis)-server", "<program>"),
     (r"(?:(?:valkey|redis) )?\b\d+\.\d+\.\d+\S*", "<version>"),
     (r"\b\d+ (passed|skipped|deselected)", r"some \1"),
-    (r"\b\d+\.\d+s\b", "<duration>"),
     (r"(?m)^[.s]+ +\[ *\d+%\]$", "<progress>"),
     (r"  +", "  "),
 )
