@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from hivebus.transport import Evidence
-from hivebus_migration.facts import Attempt, Gap, Intent, Moment, Sighting
+from hivebus_migration.facts import DUPLICATE, Attempt, Gap, Intent, Moment, Sighting
 from hivebus_migration.order import reordered
 from hivebus_migration.pairing import Paired, pair
 from hivebus_migration.records import Records
@@ -104,6 +104,9 @@ def compare(records: Records, *, now: Moment, deadline: float = DEADLINE, agent:
         for leg in legs
     }
     verdicts = _judge_all(judged, records, terms=terms)
+    elsewhere = _sent_elsewhere(verdicts, records.attempts)
+    judged = [each for each in judged if (each.message_id, each.agent) not in elsewhere]
+    verdicts = [each for each in verdicts if (each.intent.message_id, each.intent.agent) not in elsewhere]
     verdicts = _marked(verdicts, strayed=strays.misdelivered, late=reordered(verdicts))
     agents = _agents(verdicts, levels=levels, legs_of=legs_of, silent=_silent(verdicts, records.sightings, witnesses))
     legs = sorted(set().union(*legs_of.values()))
@@ -164,6 +167,22 @@ def _judge_all(
         for intent in intents
         for leg in sorted(intent.legs)
     ]
+
+
+def _sent_elsewhere(verdicts: Iterable[Verdict], attempts: Iterable[Attempt]) -> set[tuple[str, str]]:
+    """Return the messages that had arrived before anything was noted of them, by their ids and recipients.
+
+    A sender that was killed takes its notes along. When it sends again, its message may read differently (it has
+    another timestamp), while the leg keeps the first one: what was seen then can be compared with nothing.
+    """
+    reasons: dict[tuple[str, str, str], set[str | None]] = defaultdict(set)
+    for each in attempts:
+        reasons[each.message_id, each.agent, each.leg].add(each.reason)
+    return {
+        (each.intent.message_id, each.intent.agent)
+        for each in verdicts
+        if each.fate == "corrupted" and reasons.get(each.key) == {DUPLICATE}
+    }
 
 
 def _marked(

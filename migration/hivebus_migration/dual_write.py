@@ -7,13 +7,11 @@ whatever becomes of it is written into the ledger and nowhere else.
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
-from hivebus.address import shadow_of
 from hivebus.errors import ConfigError, HivebusError, Unavailable
 from hivebus.transport import (
     ABSENT,
@@ -26,9 +24,9 @@ from hivebus.transport import (
     Reader,
     Transport,
 )
-from hivebus_migration.bridge_lock import is_bridged
+from hivebus_migration.announcing import Announcing
 from hivebus_migration.copies import LEGACY_PATIENCE, MAIN_PATIENCE, Copies
-from hivebus_migration.facts import Attempt, Fact, Intent, Moment, Spooled, now
+from hivebus_migration.facts import Attempt
 from hivebus_migration.ledger import Ledger
 from hivebus_migration.ledger_closing import close_ledger
 from hivebus_migration.leg import Leg
@@ -36,15 +34,12 @@ from hivebus_migration.offering import Delegating, Offer, offering
 from hivebus_migration.plans import Plan, Plans
 from hivebus_migration.stage_cache import StageCache
 from hivebus_migration.stage_file import StageFile
-from hivebus_migration.telling import attempts, read_known
 from hivebus_migration.watched_reader import WatchedReader
 
 CONNECT_WITHIN = 5.0
 """Seconds that a leg may take to connect; then it goes on in the background."""
 CLOSE_WITHIN = 3.0
 """Seconds for which `close` waits for copies that are still on their way."""
-AFTER_THE_SENDER = 0.002
-"""Seconds after which a message is announced: by then its sender's server has it."""
 FLUSH_WITHIN = 2.0
 """Seconds for which `close` waits for the ledger."""
 
@@ -91,20 +86,16 @@ class DualWrite(Delegating):
             main.name: Copies(main, told=self._told, patience=MAIN_PATIENCE),
             legacy.name: Copies(legacy, told=self._told, patience=LEGACY_PATIENCE, absent="no_bridge"),
         }
+        self._announcing = Announcing(self._ledger, legacy=legacy, copies=self._copies)
         self.legs = (main.name, legacy.name)
         self.under_way = min(main.publisher.under_way, legacy.publisher.under_way)
-        self._session = ""
-        self._number = 0
-        self._fresh: list[tuple[Outgoing, Plan, Moment]] = []
-        self._later: list[Callable[[], None]] = []
         self._closed = False
 
     # --- connecting --------------------------------------------------------------------------
 
     async def connect(self) -> Capabilities:
         """Connect both legs; one that is away is connected in the background, and both away is `Unavailable`."""
-        # Made here: processes forked from one that joined them would all count as the same sender.
-        self._session = os.urandom(8).hex()
+        self._announcing.begin()
         there = await asyncio.gather(*(leg.connect(within=CONNECT_WITHIN) for leg in (self._main, self._legacy)))
         if not any(there):
             raise Unavailable(
@@ -120,7 +111,7 @@ class DualWrite(Delegating):
         if self._closed:
             return
         self._closed = True
-        self._catch_up()
+        self._announcing.catch_up()
         await self._stages.close()
         await asyncio.gather(*(copies.close(within=CLOSE_WITHIN) for copies in self._copies.values()))
         await asyncio.gather(self._main.close(), self._legacy.close())
@@ -134,15 +125,10 @@ class DualWrite(Delegating):
 
     async def publish(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
         """Hand a batch to the legs that act, and copies to the others; return what the acting legs answered."""
-        at = now()
         plans = [self._plans.of(item) for item in batch]
-        for item, plan in zip(batch, plans, strict=True):
-            if not plan.announced:
-                plan.announced = True
-                self._announce_soon(item, plan, at)
-        legs = {plan.acting for plan in plans}
-        if len(legs) == 1:
-            answers = await self._act(legs.pop(), batch)
+        self._announcing.departs(batch, plans)
+        if len({plan.acting for plan in plans}) == 1:
+            answers = await self._act(plans[0].acting, batch)
         else:
             answers = await self._act_on_both(batch, plans)
         return [_with_legs(answer, plan) for answer, plan in zip(answers, plans, strict=True)]
@@ -166,66 +152,8 @@ class DualWrite(Delegating):
     async def _act(self, leg: Leg, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
         began = monotonic()
         answers = await leg.publish(batch)
-        seconds = monotonic() - began
-        self._soon(lambda: self._told(attempts(batch, answers, leg=leg.name, driver=leg.driver, seconds=seconds)))
+        self._announcing.answered(leg, batch, answers, monotonic() - began)
         return answers
-
-    def _announce_soon(self, item: Outgoing, plan: Plan, at: Moment) -> None:
-        if not self._fresh:
-            self._soon(self._announce)
-        self._fresh.append((item, plan, at))
-
-    def _soon(self, act: Callable[[], None]) -> None:
-        """Do *act* when the sender is on its way: neither the ledger nor the other leg shall cost it anything."""
-        if not self._later:
-            asyncio.get_running_loop().call_later(AFTER_THE_SENDER, self._catch_up)
-        self._later.append(act)
-
-    def _catch_up(self) -> None:
-        acts, self._later = self._later, []
-        for act in acts:
-            act()
-
-    def _announce(self) -> None:
-        """Note what travels since when, and send the copies on their way."""
-        fresh, self._fresh = self._fresh, []
-        facts: list[Fact] = []
-        copies: list[tuple[Leg, Outgoing]] = []
-        spools = any(plan.other is self._legacy for _, plan, _ in fresh) and is_bridged(self._ledger.path)
-        for item, plan, at in fresh:
-            facts.append(self._intent(item, plan, at))
-            if plan.other is None:
-                continue
-            copy = item._replace(inbox=shadow_of(item.inbox))
-            # A row of the spool has no delay; the leg itself refuses what it cannot delay.
-            if spools and plan.other is self._legacy and not item.delay:
-                facts.append(_spooled(copy, leg=plan.other.name, at=at))
-            else:
-                copies.append((plan.other, copy))
-        self._ledger.note(*facts)
-        for leg, copy in copies:
-            self._copies[leg.name].put(copy)
-
-    def _intent(self, item: Outgoing, plan: Plan, at: Moment) -> Intent:
-        self._number += 1
-        known = read_known(item.data)
-        legs = (plan.acting, plan.other) if plan.other else (plan.acting,)
-        return Intent(
-            message_id=item.message_id,
-            agent=item.inbox,
-            sender=known.sender,
-            session=self._session,
-            number=self._number,
-            # agent.<to_agent>.<message_type>, and a type may have dots of its own.
-            message_type=known.message_type or item.routing_key.split(".", 2)[-1],
-            level=item.priority,
-            size=len(item.data),
-            stage=plan.stage.name,
-            epoch=plan.stage.epoch,
-            acting=plan.acting.name,
-            legs={leg.name: leg.fingerprint(item.data) for leg in legs},
-            at=at,
-        )
 
     def _told(self, told: Sequence[Attempt]) -> None:
         self._ledger.note(*told)
@@ -255,8 +183,4 @@ class DualWrite(Delegating):
 def _with_legs(answer: Published | HivebusError, plan: Plan) -> Published | HivebusError:
     if not isinstance(answer, Published):
         return answer
-    return answer._replace(leg=plan.acting.name, others=(plan.other.name,) if plan.other else ())
-
-
-def _spooled(copy: Outgoing, *, leg: str, at: Moment) -> Spooled:
-    return Spooled(leg, copy.inbox, copy.message_id, copy.routing_key, copy.priority, copy.ttl, copy.data, at)
+    return answer._replace(leg=plan.acting.name, others=plan.others)

@@ -53,12 +53,15 @@ class Intent(NamedTuple):
     at: Moment
 
 
+DUPLICATE = "duplicate"
+
+
 class Attempt(NamedTuple):
     """A leg answered.
 
     Attributes:
         driver: how the leg was written to, such as ``safe`` or ``legacy``; a part of the comparison.
-        reason: one word for what went wrong; None when it was accepted.
+        reason: one word for what went wrong; None when it was accepted, or `DUPLICATE` when it had been before.
         seconds: how long the answer took.
     """
 

@@ -10,7 +10,9 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from hivebus.tidying import Holding, Shed, Tidied, Tidying
 from hivebus.transport import (
+    Clock,
     Counts,
     DeadLetters,
     Directory,
@@ -73,13 +75,35 @@ class _Inspecting(Delegating, Inspectable):
 
 
 class _Replaying(Delegating, Replayable):
-    def history(self, inbox: str, *, since: float, limit: int) -> AsyncIterator[Located]:
-        return self.inner(Replayable).history(inbox, since=since, limit=limit)
+    def history(self, inbox: str, *, since: float, limit: int, until: float = 0) -> AsyncIterator[Located]:
+        return self.inner(Replayable).history(inbox, since=since, limit=limit, until=until)
+
+
+class _KeepingTidy(Delegating, Tidying):
+    async def tidy(self, inbox: str, *, keep: float) -> Tidied:
+        return await self.inner(Tidying).tidy(inbox, keep=keep)
+
+    async def holding(self, inboxes: Sequence[str]) -> Sequence[Holding]:
+        return await self.inner(Tidying).holding(inboxes)
+
+    async def shed(
+        self,
+        inbox: str,
+        *,
+        older_than: float,
+        limit: int,
+        want: int | None = None,
+        dry_run: bool = False,
+        behind: str = "",
+    ) -> Shed:
+        return await self.inner(Tidying).shed(
+            inbox, older_than=older_than, limit=limit, want=want, dry_run=dry_run, behind=behind
+        )
 
 
 class _KeepingDeadLetters(Delegating, DeadLetters):
-    async def dead(self, inbox: str, *, limit: int) -> Sequence[Located]:
-        return await self.inner(DeadLetters).dead(inbox, limit=limit)
+    async def dead(self, inbox: str, *, limit: int, before: str | None = None) -> Sequence[Located]:
+        return await self.inner(DeadLetters).dead(inbox, limit=limit, before=before)
 
     async def requeue(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
         return await self.inner(DeadLetters).requeue(inbox, ids)
@@ -91,6 +115,11 @@ class _KeepingDeadLetters(Delegating, DeadLetters):
 class _Scheduling(Delegating, Schedules):
     async def cancel(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
         return await self.inner(Schedules).cancel(inbox, ids)
+
+
+class _TellingTime(Delegating, Clock):
+    async def now(self) -> float:
+        return await self.inner(Clock).now()
 
 
 class _KeepingFacts(Delegating, Directory):
@@ -114,7 +143,9 @@ _MIXINS: Sequence[tuple[type, type[Delegating]]] = (
     (Listener, _Listening),
     (Inspectable, _Inspecting),
     (Replayable, _Replaying),
+    (Tidying, _KeepingTidy),
     (DeadLetters, _KeepingDeadLetters),
     (Schedules, _Scheduling),
+    (Clock, _TellingTime),
     (Directory, _KeepingFacts),
 )

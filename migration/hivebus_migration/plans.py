@@ -30,6 +30,11 @@ class Plan:
     other: Leg | None
     announced: bool = False
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The names of the legs on which a copy follows."""
+        return (self.other.name,) if self.other else ()
+
 
 class Plans:
     """The plans of this process, by message and inbox.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from hivebus.address import behind_shadow
 from hivebus.errors import HivebusError, Unknown
 from hivebus.transport import Outgoing, Published
-from hivebus_migration.facts import Attempt, Outcome
+from hivebus_migration.facts import DUPLICATE, Attempt, Outcome
 
 
 class Known(NamedTuple):
@@ -61,7 +61,8 @@ def attempt(
     """Return what one leg did with one item; *reason* is a better word than the error has."""
     agent = behind_shadow(item.inbox)[0]
     if isinstance(result, Published):
-        return Attempt(item.message_id, agent, leg, driver, "accepted", None, seconds)
+        before = DUPLICATE if result.state == "duplicate" else None
+        return Attempt(item.message_id, agent, leg, driver, "accepted", before, seconds)
     return Attempt(item.message_id, agent, leg, driver, _outcome(result), reason or reason_of(result), seconds)
 
 

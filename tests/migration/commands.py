@@ -62,14 +62,22 @@ class Program:
         return self.wait()
 
     def wait(self) -> int:
-        """Return what it exits with."""
-        code = self.process.wait(PATIENCE)
+        """Return what it exits with; one that hangs fails, and shows where."""
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            self.process.send_signal(signal.SIGCONT)
+            self._await_end()
+            raise AssertionError(f"{self.process.args} hangs:\n{''.join(self.printed + self.said)}") from None
+        self._await_end()
+        return code
+
+    def _await_end(self) -> None:
+        self.process.wait(PATIENCE)
         for listener in self._listeners:
             listener.join(PATIENCE)
-        for stream in (self.process.stdout, self.process.stderr):
-            assert stream
-            stream.close()
-        return code
+            assert not listener.is_alive(), f"{self.process.args} has ended, and somebody still holds its output"
 
     def kill(self) -> None:
         """End it, however far it is."""
@@ -139,9 +147,11 @@ class Hivebus:
 
 
 def _listen(stream: TextIO, lines: list[str]) -> None:
-    # One by one: `extend` would show them only when the stream has ended.
-    for line in stream:
-        lines.append(line)  # noqa: PERF402
+    # Closed by the one who reads it, so that none stays open, whether or not anybody waits for the end.
+    with stream:
+        # One by one: `extend` would show them only when the stream has ended.
+        for line in stream:
+            lines.append(line)  # noqa: PERF402
 
 
 def eventually(condition: Callable[[], object], *, what: str) -> None:

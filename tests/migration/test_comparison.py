@@ -325,3 +325,35 @@ def test_saboteur_a_comparer_that_needs_no_witness_is_found_out(monkeypatch: pyt
     monkeypatch.setattr(verdict, "_was_watched", lambda *_: True)
     with pytest.raises(AssertionError):
         check_that_nothing_is_claimed_for_an_unwatched_leg(unwatched())
+
+
+# --- Sent before anybody took notes ---------------------------------------------------------------------
+
+
+def scene_of_a_killed_sender() -> Scene:
+    """The first message to dev was stored by a sender that took its notes along; sent again, it reads differently."""
+    scene = both_delivered()
+    (first,) = scene.attempts[0, "redis"]
+    scene.attempts[0, "redis"] = [first._replace(reason="duplicate")]
+    (seen,) = scene.sightings[0, "redis"]
+    scene.sightings[0, "redis"] = [seen._replace(fingerprint="of the first time")]
+    return scene
+
+
+def test_what_was_stored_before_it_was_noted_is_compared_on_neither_leg() -> None:
+    found = judged(scene_of_a_killed_sender()).agents["dev"]
+    for leg in LEGS:
+        assert columns(found.legs[leg].tally) == perfect(DEV - 1)
+
+
+def test_a_message_that_reads_differently_although_it_is_new_is_corrupted() -> None:
+    scene = scene_of_a_killed_sender()
+    (answered,) = scene.attempts[0, "redis"]
+    scene.attempts[0, "redis"].append(answered._replace(reason=None))
+    assert judged(scene).agents["dev"].legs["redis"].tally.corrupted == 1
+
+
+def test_a_duplicate_that_nobody_ever_saw_is_lost() -> None:
+    scene = scene_of_a_killed_sender()
+    scene.sightings[0, "redis"] = []
+    assert judged(scene).agents["dev"].legs["redis"].tally.lost == 1

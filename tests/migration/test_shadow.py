@@ -335,7 +335,7 @@ async def handled_while_tmux_acts(house: House) -> list[str]:
 
     async with bus:
         running = asyncio.create_task(bus.run())
-        await until(lambda: bus._consumer, what="the consumer runs")
+        await until(lambda: bus._consuming.consumer, what="the consumer runs")
         await bus.send("dev", "do it once")
         await until(lambda: house.main.batches, what="the copy was sent")
         other = await server()
@@ -354,6 +354,6 @@ async def test_while_the_legacy_leg_acts_no_handler_sees_the_copy(house: House) 
 async def test_saboteur_without_a_shadow_inbox_a_message_is_handled_on_both_roads(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hivebus_migration.dual_write.shadow_of", lambda agent: agent)
+    monkeypatch.setattr("hivebus_migration.announcing.shadow_of", lambda agent: agent)
     assert shadow_of("dev") == "dev~shadow"
     assert sorted(await handled_while_tmux_acts(house)) == ["files", "memory"]
