@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from libtmux import Pane, Server, Session
@@ -14,6 +14,10 @@ from hivebus_tmux.inventory import PID_OPTION, Owner
 from hivebus_tmux.place import Place
 
 SIZE = (200, 50)
+OPENING = "(opening)"
+"""What a window is called until its program starts: no agent's name, so nobody writes to what waits in it."""
+PLACEHOLDER = "exec sleep 60"
+"""What waits in it; it ends by itself, should nobody come back to start the program."""
 
 
 def server_of(place: Place, *, config: Path | None = None) -> Server:
@@ -33,7 +37,8 @@ def open_window(
 ) -> str:
     """Open the window ``agent-NAME`` or ``mirror-NAME``, run *command* in it, and return its pane's id.
 
-    Server and session are started when they are not there. The pane is pinned to the agent at once.
+    Server and session are started when they are not there. The pane is pinned to the agent before the
+    program starts, which may ask at once whose window it is in.
     Blocks for some ten milliseconds; a running event loop should call it in a thread.
 
     Args:
@@ -45,29 +50,60 @@ def open_window(
         config: the configuration of a server that is started by this; the user's by default.
     """
     owner = Owner(agent, mirror=mirror)
-    # exec: otherwise a shell could be in the foreground, and nothing is typed into one.
-    shell = f"exec {shlex.join(command)}"
     try:
-        pane = _open(server_of(place, config=config), place.session, owner.windows[0], shell, dict(environment or {}))
-        pane.cmd("set-option", "-p", owner.option, agent)
-        pane.cmd("set-option", "-p", PID_OPTION, str(pane.pane_pid))
-    except LibTmuxException as error:
+        pane = _open(server_of(place, config=config), place.session)
+        _start(pane, owner, command, environment or {})
+    except (LibTmuxException, OSError) as error:
         raise Unavailable(
             f"no window for {owner} could be opened in {place}", cause=str(error), hint="tmux list-windows -a"
         ) from None
     return str(pane.pane_id)
 
 
-def _open(server: Server, session: str, window: str, shell: str, environment: dict[str, str]) -> Pane:
+def _open(server: Server, session: str) -> Pane:
+    """Return the pane of a new window that is nobody's yet."""
     known: Session | None = server.sessions.get(session_name=session, default=None) if server.is_alive() else None
     if known is None:
         width, height = SIZE
         made = server.new_session(
-            session, window_name=window, window_command=shell, environment=environment, x=width, y=height, attach=False
+            session, window_name=OPENING, window_command=PLACEHOLDER, x=width, y=height, attach=False
         )
         opened = made.active_window.active_pane
     else:
-        opened = known.new_window(window, window_shell=shell, environment=environment, attach=False).active_pane
+        opened = known.new_window(OPENING, window_shell=PLACEHOLDER, attach=False).active_pane
     if opened is None:
-        raise LibTmuxException("the window closed at once: its program ended")
+        raise LibTmuxException("the window closed at once")
     return opened
+
+
+def _start(pane: Pane, owner: Owner, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Make the window the owner's and start the program in it; a window in which that fails is closed."""
+    here = ("-t", str(pane.pane_id))
+    variables = [word for name, value in environment.items() for word in ("-e", f"{name}={value}")]
+    # exec: otherwise a shell could be in the foreground, and nothing is typed into one.
+    program = f"exec {shlex.join(command)}"
+    try:
+        _in_one_go(
+            pane.server,
+            ("rename-window", *here, owner.windows[0]),
+            ("set-option", "-p", *here, owner.option, owner.agent),
+            ("respawn-pane", "-k", *here, *variables, program),
+            ("set-option", "-p", "-F", *here, PID_OPTION, "#{pane_pid}"),
+        )
+    except (LibTmuxException, OSError):
+        pane.cmd("kill-pane")
+        raise
+
+
+def _in_one_go(server: Server, *commands: Sequence[str]) -> None:
+    """Carry out all commands before tmux answers anybody else, up to one that fails."""
+    complaints = server.cmd(*_joined(commands)).stderr
+    if complaints:
+        raise LibTmuxException(" ".join(complaints))
+
+
+def _joined(commands: Sequence[Sequence[str]]) -> Iterator[str]:
+    for command in commands:
+        # tmux takes a semicolon at the end of a word for the end of the command.
+        yield from (f"{word[:-1]}\\;" if word.endswith(";") else word for word in command)
+        yield ";"
