@@ -55,6 +55,7 @@ class Batcher(Generic[Item, Result]):
         self._lanes: dict[Hashable, _Lane[Item, Result]] = {}
         # The loop alone does not keep a task alive.
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -63,19 +64,15 @@ class Batcher(Generic[Item, Result]):
 
         Cancelling the future does not take the item back: it may have left already.
         """
-        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._queue(item, answer)
+        if self._loop is None:
+            # Asked for once: on Python 3.11 every question is a system call.
+            self._loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Result] = self._loop.create_future()
+        self.put(item, answer)
         return answer
 
-    def put(self, item: Item) -> None:
-        """Queue an item whose result nobody waits for; *flush* sees it all the same."""
-        self._queue(item, None)
-
-    async def drain(self) -> None:
-        """Return when everything that was submitted is answered."""
-        await self._idle.wait()
-
-    def _queue(self, item: Item, answer: asyncio.Future[Result] | None) -> None:
+    def put(self, item: Item, answer: asyncio.Future[Result] | None = None) -> None:
+        """Queue an item whose result goes into *answer*, or to nobody; *flush* sees it all the same."""
         key = self._lane_of(item)
         lane = self._lanes.get(key)
         if lane is None:
@@ -90,6 +87,15 @@ class Batcher(Generic[Item, Result]):
             self._begin(self._set_out(key, lane))
         else:
             self._leave_soon(key, lane)
+
+    def waiting(self, lane: Hashable) -> int:
+        """Return how many items of a lane have not left yet."""
+        known = self._lanes.get(lane)
+        return len(known.waiting) if known is not None else 0
+
+    async def drain(self) -> None:
+        """Return when everything that was submitted is answered."""
+        await self._idle.wait()
 
     async def _set_out(self, key: Hashable, lane: _Lane[Item, Result]) -> None:
         batch = self._next_batch(lane)

@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from inspect import iscoroutinefunction
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from hivebus import envelope as envelopes
-from hivebus import limits
-from hivebus.choosing import Choosing
-from hivebus.codec import Codec, JsonCodec
-from hivebus.consumer import Consumer, Policy
-from hivebus.errors import ConfigError, HivebusError, Reject, Unsupported
-from hivebus.inflow import Inflow
+from hivebus import limits, replaying
+from hivebus.cancelling import Cancellation, cancel
+from hivebus.consuming import Consuming
+from hivebus.errors import HivebusError, Unsupported
+from hivebus.handlers import Handlers
+from hivebus.handling import Handler
 from hivebus.message_status import Status, status_of
-from hivebus.middleware import around_handle, around_send
 from hivebus.observing import Observing
 from hivebus.opening import connect
-from hivebus.outbox import Outbox
 from hivebus.receipt import Receipt
-from hivebus.replies import compose_reply, is_reply
-from hivebus.routing import route
-from hivebus.signals import stop_on_signals
+from hivebus.replies import compose_reply
+from hivebus.sending import Sending
 from hivebus.stamps import Stamps
-from hivebus.transport import Counts, Directory, Inbox, Inspectable, Outgoing, Published, Reader, Transport
+from hivebus.transport import (
+    Counts,
+    Inspectable,
+    Replayable,
+    Schedules,
+)
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from hivebus.delivery import Handed
     from hivebus.message import Message
 
 T = TypeVar("T")
-Handler = Callable[["Message"], Awaitable[Any]]
 GRACE = 25.0
-CANCEL_GRACE = 0.5
-"""Seconds that running handlers get when `Bus.run` is cancelled."""
+"""Seconds that running handlers get when `Bus.run` shall end."""
 
 
 class Bus:
@@ -48,7 +48,8 @@ class Bus:
         agent: who sends, and whose inbox is read.
         namespace: separates buses that share a server; None asks the settings.
         lease: seconds without a sign of life after which this process counts as dead.
-        durability: the level that the server must give: memory, fsync or replicated; None takes what it gives.
+        durability: the level that the server must give, now and later: memory, fsync, replicated or
+            fsync+replicated; None takes what it gives.
         require: capabilities to insist on, such as ``"fencing"`` or ``"evidence>=acked"``.
         plugins: plugin objects besides the installed ones.
         on_full: whether a full inbox raises `QueueFull` at once or makes the sender wait a bounded time.
@@ -68,7 +69,7 @@ class Bus:
         subscriptions: Sequence[str] = (),
         namespace: str | None = None,
         lease: float = 15.0,
-        durability: Literal["memory", "fsync", "replicated"] | None = None,
+        durability: Literal["memory", "fsync", "replicated", "fsync+replicated"] | None = None,
         require: Sequence[str] = (),
         plugins: Sequence[object] | None = None,
         on_full: Literal["error", "wait"] = "error",
@@ -83,42 +84,45 @@ class Bus:
         self._wait_when_full = on_full == "wait"
         self._lease = lease
         self._max_crashes = max_crashes
-        self._handlers: dict[str, Handler] = {}
-        self._otherwise: Handler | None = None
-        self._consumer: Consumer | None = None
-        self._inflows: list[Inflow] = []
+        self._handlers = Handlers()
 
     async def __aenter__(self) -> Self:
         url, namespace, durability, require, plugins = self._wanted
         opened = await connect(url, namespace=namespace, durability=durability, require=require, plugins=plugins)
         self._transport = opened.transport
-        # Made here: processes forked from one that made a bus would all give the same ids.
-        self._stamps = Stamps()
         self.capabilities = opened.capabilities
         self.url = opened.url
-        self._leg = opened.leg
-        self._limit = opened.limit
-        self._codec: Codec = opened.plugins.codec(limit=opened.limit)
-        self._send_layers, self._handle_layers = opened.plugins.middleware()
-        # Without anybody who wants to see a message on its way out, none is built.
-        self._plain = type(self._codec) is JsonCodec and not self._send_layers
-        self._choosing = Choosing(opened.plugins, legs=self._transport.legs)
-        self._observing = Observing(opened.plugins, inbox=self.agent)
-        self._outbox = Outbox(
-            self._transport,
-            limit=int(self.capabilities.max_batch.value),
+        # Made here: processes forked from one that made a bus would all give the same ids.
+        self._stamps = Stamps()
+        self._codec = opened.plugins.codec(limit=opened.limit)
+        send_layers, handle_layers = opened.plugins.middleware()
+        observing = Observing(opened.plugins, inbox=self.agent)
+        self._sending = Sending(
+            opened,
+            codec=self._codec,
+            layers=send_layers,
+            observing=observing,
             wait_when_full=self._wait_when_full,
-            told=self._observing.sent if self._observing.sees_sent else None,
+        )
+        self._consuming = Consuming(
+            opened,
+            agent=self.agent,
+            codec=self._codec,
+            layers=handle_layers,
+            handlers=self._handlers,
+            observing=observing,
+            sending=self._sending,
+            lease=self._lease,
+            max_crashes=self._max_crashes,
+            namespace=namespace,
         )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A copy, because each takes itself from the list when it ends.
-        for inflow in list(self._inflows):
-            await inflow.close()
-        await self._outbox.drain()
+        await self._consuming.close()
+        await self._sending.drain()
         await self._transport.close()
 
     # --- sending -----------------------------------------------------------------------------
@@ -132,6 +136,7 @@ class Bus:
         priority: str | int = envelopes.DEFAULT_PRIORITY,
         ttl: float | None = None,
         delay: float = 0,
+        at: datetime | None = None,
         correlation_id: str | None = None,
         reply_to: str | None = None,
         context: Mapping[str, Any] = envelopes.NOTHING,
@@ -148,6 +153,9 @@ class Bus:
             to_agent: an agent, or a list of agents, each of which gets the message under the same id.
             content: text or any JSON value.
             ttl: seconds until it expires unread; delay: seconds before it is queued.
+            at: when it is queued instead, with a time zone; what is past is now. It is counted from the server's
+                clock, or from the clock of this machine where the transport does not tell the time. Sending
+                that has to wait or to be repeated makes it later by as much.
             message_id: send again with the id of a send whose outcome is unknown; it is stored once.
 
         Raises:
@@ -170,22 +178,14 @@ class Bus:
             correlation_id=correlation_id,
             reply_to=reply_to,
             traceparent=traceparent,
-            message_id=self._stamps.message_id() if message_id is None else message_id,
-            timestamp=self._stamps.now(),
+            message_id=message_id,
+            stamps=self._stamps,
         )
-        if not self._plain:
-            from hivebus.message import message_of
+        return await self._sending.send(envelope, delay=delay, at=at)
 
-            return await self.send_message(message_of(envelope), delay=delay)
-        return await self._deliver(envelope, envelopes.encode(envelope, limit=self._limit), delay)
-
-    async def send_message(self, message: Message, *, delay: float = 0) -> Receipt:
+    async def send_message(self, message: Message, *, delay: float = 0, at: datetime | None = None) -> Receipt:
         """Send a message that was made before; the same object twice is stored once."""
-
-        async def innermost(message: Message) -> Receipt:
-            return await self._deliver(message, self._codec.encode(message), delay)
-
-        return await around_send(self._send_layers, innermost)(message)
+        return await self._sending.send_message(message, delay=delay, at=at)
 
     async def send_many(self, messages: Sequence[Message]) -> list[Receipt | HivebusError]:
         """Send messages; return one receipt or one error per message, in order."""
@@ -198,30 +198,40 @@ class Bus:
     async def reply(self, message: Message, content: Any, *, message_type: str | None = None) -> Receipt:
         """Answer a message: to its ``reply_to``, in the same conversation; a second reply is a duplicate."""
         envelope = compose_reply(message, content, from_agent=self.agent, message_type=message_type)
-        if not self._plain:
-            from hivebus.message import message_of
+        return await self._sending.send(envelope)
 
-            return await self.send_message(message_of(envelope))
-        return await self._deliver(envelope, envelopes.encode(envelope, limit=self._limit), 0)
+    async def cancel(self, message_id: str, *, agent: str | None = None) -> Cancellation:
+        """Take back what was not handed out yet, and say what happened; without *agent*, from every inbox.
+
+        Returns:
+            True when nobody will be handed the message: its status is then ``cancelled``. Otherwise its
+            `outcome` says why not: ``handed_out``, ``expired`` or ``unknown``. Cancelling twice is harmless.
+        """
+        inspectable = self._offers(Inspectable, "inspect")
+        schedules = self._offers(Schedules, "cancel")
+        inboxes = [agent] if agent else await inspectable.inboxes()
+        return await cancel(message_id, inboxes, schedules=schedules, inspectable=inspectable)
 
     # --- consuming ---------------------------------------------------------------------------
 
-    def on(self, *types: str) -> Callable[[Handler], Handler]:
+    def on(self, *types: str, once: bool = False) -> Callable[[Handler], Handler]:
         """Register an async handler for these types; without types, for all that no other handler takes.
 
         Returning acks the message, and a value is sent as the reply unless the message is itself a
         reply; raising retries it and in the end makes it a dead letter; raising `Reject` does so now.
+        A message sent with ``require_ack=False`` is settled when it is handed over, and never tried again.
+
+        Args:
+            once: keep what the handler returns (any JSON value) with the ack, for a day. Handed out again,
+                because somebody else had it meanwhile, the message is acked and replied to with what was
+                kept, and the handler does not run. A process that dies inside the handler leaves nothing
+                to keep: only then it runs again.
         """
         for each in types:
             limits.check_message_type(each)
 
         def register(handler: Handler) -> Handler:
-            if not iscoroutinefunction(handler):
-                raise ConfigError(f"the handler {handler!r} must be an async function", hint="async def")
-            if types:
-                self._handlers.update(dict.fromkeys(types, handler))
-            else:
-                self._otherwise = handler
+            self._handlers.add(handler, types=types, once=once)
             return handler
 
         return register
@@ -232,38 +242,11 @@ class Bus:
         Then reading stops, running handlers finish (for *grace* seconds at most, half a second when
         cancelled), and what was not handled is handed back.
         """
-        reader = await self._open()
-        consumer = Consumer(
-            reader,
-            codec=self._codec,
-            handler=self._handler(),
-            reply=self._reply_of,
-            policy=Policy(
-                concurrency=concurrency,
-                lease=self._lease,
-                max_crashes=self._max_crashes,
-                max_batch=int(self.capabilities.max_batch.value),
-            ),
-            delivered=self._observing.delivered if self._observing.sees_received else None,
-            settled=self._observing.settled if self._observing.sees_received else None,
-        )
-        self._consumer = consumer
-        running = asyncio.create_task(consumer.run())
-        try:
-            with stop_on_signals(lambda: consumer.stop(grace=grace)):
-                await asyncio.shield(running)
-        except asyncio.CancelledError:
-            consumer.stop(grace=CANCEL_GRACE)
-            await asyncio.wait([running])
-            raise
-        finally:
-            self._consumer = None
-            await reader.close()
+        await self._consuming.run(concurrency=concurrency, grace=grace)
 
     def stop(self, *, grace: float = GRACE) -> None:
         """Make `run` end as after SIGTERM."""
-        if self._consumer is not None:
-            self._consumer.stop(grace=grace)
+        self._consuming.stop(grace=grace)
 
     async def consume(self, types: Sequence[str] | None = None) -> AsyncGenerator[Handed]:
         """Yield deliveries one by one; the caller settles each.
@@ -271,24 +254,13 @@ class Bus:
         Args:
             types: only these; others are handed back uncounted, to come again a second later.
         """
-        inflow = await self._inflow(types)
-        try:
-            async for handed in inflow:
+        async with aclosing(self._consuming.deliveries(types)) as deliveries:
+            async for handed in deliveries:
                 yield handed
-        finally:
-            await self._end(inflow)
 
     async def take(self, *, wait: float = 0.0) -> Message | None:
         """Take the next message and ack it at once; None when nothing came within *wait* seconds."""
-        inflow = await self._inflow(None)
-        try:
-            handed = await inflow.first(within=wait)
-            if handed is None:
-                return None
-            await handed.ack()
-            return handed.message
-        finally:
-            await self._end(inflow)
+        return await self._consuming.take(wait=wait)
 
     # --- asking ------------------------------------------------------------------------------
 
@@ -302,97 +274,59 @@ class Bus:
         """Return the counts of one inbox at this moment."""
         return (await self._offers(Inspectable, "inspect").counts([agent]))[0]
 
-    # --- inside ------------------------------------------------------------------------------
+    # --- the past ----------------------------------------------------------------------------
 
-    async def _deliver(self, sent: envelopes.Envelope | Message, data: bytes, delay: float) -> Receipt:
-        if delay != 0:
-            limits.check_delay(delay)
-        items = self._route(sent, data, delay)
-        if self._choosing.is_needed:
-            legs = self._choosing.legs_for(sent)
-            items = [item._replace(legs=legs) for item in items]
-        published = await self._outbox.send(items[0])
-        for item in items[1:]:
-            published = _weaker(published, await self._outbox.send(item))
-        # On the road that is being left, a level would be claimed that only the other one gives.
-        durability = self.capabilities.durability.value if published.leg in (None, self._leg) else None
-        return Receipt(sent, published, leg=self._leg, durability=durability)
+    async def history(
+        self, agent: str, *, since: str | float = "24h", limit: int | None = None
+    ) -> AsyncGenerator[Message]:
+        """Yield what an agent was sent within that time, oldest first; reads, and changes nothing.
 
-    def _route(self, sent: envelopes.Envelope | Message, data: bytes, delay: float) -> list[Outgoing]:
-        return route(
-            to_agent=sent.to_agent,
-            message_id=sent.message_id,
-            message_type=sent.message_type,
-            priority=sent.priority,
-            ttl=sent.ttl,
-            delay=delay,
-            data=data,
-        )
+        Dead letters and cancelled messages are no history. What is settled is kept for a day unless the settings say
+        otherwise, and less long where it would take too much room.
+        """
+        source = self._offers(Replayable, "replay")
+        oldest = replaying.age(since, field="since")
+        async for message in replaying.messages_of(source, agent, since=oldest, limit=limit, read=self._codec.decode):
+            yield message
 
-    def _handler(self) -> Callable[[Message], Handler]:
-        if not self._handle_layers:
-            return self._registered
+    async def replay(
+        self,
+        agent: str,
+        *,
+        since: str | float,
+        until: str | float | None = None,
+        ids: Collection[str] | None = None,
+        types: Collection[str] | None = None,
+        to: str | None = None,
+        rate: float | None = None,
+        label: str | None = None,
+        dry_run: bool = False,
+    ) -> replaying.ReplayReport:
+        """Send a part of an agent's history again, oldest first: to the same agent, or to another one.
 
-        async def dispatch(message: Message) -> Any:
-            return await self._registered(message)(message)
+        Each is a new message with the old id as its ``replay_of``, a new timestamp, and its time to live from now.
+        What still waits in the inbox that it would go to is left out, and counted.
 
-        handle = around_handle(self._handle_layers, dispatch)
-        return lambda message: handle
+        Args:
+            agent: whose history.
+            since: the oldest age, such as ``"1h"`` or seconds; until: the youngest.
+            ids: only these; types: only of these types.
+            to: who gets them instead.
+            rate: messages a second; None is as fast as it goes.
+            label: names the run. Repeated with the same label, it stores nothing twice, so that one that was
+                interrupted can go on; None makes up a new one.
+            dry_run: send nothing, only say what would be sent.
 
-    def _registered(self, message: Message) -> Handler:
-        handler = self._handlers.get(message.message_type, self._otherwise)
-        if handler is None:
-            raise Reject("no_handler")
-        return handler
-
-    async def _reply_of(self, message: Message, result: Any) -> Outgoing | None:
-        if is_reply(message):
-            return None
-        envelope = compose_reply(message, result, from_agent=self.agent)
-        if self._plain:
-            data = envelopes.encode(envelope, limit=self._limit)
-        else:
-            from hivebus.message import message_of
-
-            data = self._codec.encode(message_of(envelope))
-        (item,) = self._route(envelope, data, 0)
-        if self.capabilities.atomic_reply:
-            return item
-        # Sent first: a crash before the ack runs the handler again, and its reply has the same id.
-        await self._outbox.send(item)
-        return None
-
-    async def _inflow(self, types: Sequence[str] | None) -> Inflow:
-        inflow = Inflow(
-            await self._open(),
-            codec=self._codec,
-            types=types,
-            lease=self._lease,
-            max_crashes=self._max_crashes,
-            max_batch=int(self.capabilities.max_batch.value),
-            delivered=self._observing.delivered if self._observing.sees_received else None,
-            settled=self._observing.settled if self._observing.sees_received else None,
-        )
-        self._inflows.append(inflow)
-        return inflow
-
-    async def _end(self, inflow: Inflow) -> None:
-        self._inflows.remove(inflow)
-        await inflow.close()
-
-    async def _open(self) -> Reader:
-        if not isinstance(self._transport, Transport):
-            raise Unsupported(f"{self.url} cannot be read, only written", hint="hivebus transports describe")
-        if isinstance(self._transport, Directory):
-            await self._transport.write("agents", self.agent, {"host": socket.gethostname()})
-        consumer = f"{self.agent}-{os.getpid()}-{os.urandom(4).hex()}"
-        return await self._transport.open(Inbox(self.agent), consumer=consumer, lease=self._lease)
+        Raises:
+            InvalidMessage: an argument is wrong.
+            Refused, Unknown, Unavailable: a message could not be sent; the hint says how to go on.
+        """
+        wanted = replaying.wish(agent, since=since, until=until, ids=ids, types=types, to=to, rate=rate, label=label)
+        source = self._offers(Replayable, "replay")
+        send = None if dry_run else self.send_many
+        return await replaying.replay(source, wanted, read=self._codec.decode, send=send)
 
     def _offers(self, kind: type[T], capability: str) -> T:
         if isinstance(self._transport, kind):
             return self._transport
         raise Unsupported(f"{self.url} lacks the capability {capability}", hint="hivebus transports describe")
-
-
-def _weaker(one: Published, other: Published) -> Published:
-    return one if one.state == "duplicate" else other

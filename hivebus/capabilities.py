@@ -10,11 +10,17 @@ Support = Literal["native", "emulated", "absent"]
 
 LADDERS: Mapping[str, Sequence[str]] = {
     "evidence": ("accepted", "visible", "taken", "presented", "acked"),
-    "durability": ("none", "memory", "fsync", "replicated"),
+    "durability": ("none", "memory", "fsync", "replicated", "fsync+replicated"),
     "order": ("none", "per_sender", "per_inbox"),
     "attempts": ("approximate", "exact"),
 }
 """Capabilities whose values are words, weakest first."""
+
+
+def is_as_durable(have: str, wanted: str) -> bool:
+    """Tell whether the level *have* is all that *wanted* is: copies say nothing about disks, nor disks about copies."""
+    parts = {part for part in wanted.split("+") if part not in ("none", "memory")}
+    return have != "none" if wanted == "memory" else parts <= set(have.split("+"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class Capabilities:
 
     Attributes:
         evidence: the strongest thing a receipt can prove, from accepted to acked.
-        durability: none, memory, fsync or replicated.
+        durability: none, memory, fsync, replicated, or both of the latter as fsync+replicated.
         redelivery: an unsettled message comes back when its consumer is gone.
         fencing: a consumer that lost its lease can no longer settle.
         priority: how many levels are handed out strictly from the top.
@@ -58,6 +64,7 @@ class Capabilities:
         dedup: seconds for which a settled ``message_id`` is still recognised.
         attempts: approximate or exact counts of attempts, failures and crashes.
         atomic_reply: a reply and the ack that carries it happen together or not at all.
+        outcomes: seconds for which what a handler returned is kept with its ack.
         inspect: counts and the state of single messages can be asked for.
         dead_letters: dead letters can be listed, requeued and purged.
         replay: seconds of history that can be read again.
@@ -79,6 +86,7 @@ class Capabilities:
     dedup: Feature = ABSENT
     attempts: Feature = ABSENT
     atomic_reply: Feature = ABSENT
+    outcomes: Feature = ABSENT
     inspect: Feature = ABSENT
     dead_letters: Feature = ABSENT
     replay: Feature = ABSENT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hivebus import limits
@@ -28,6 +29,7 @@ class JsonCodec(Codec):
 
     def __init__(self, *, limit: int = limits.MAX_ENCODED) -> None:
         self._limit = limit
+        self._parse: Callable[[bytes], Message] | None = None
 
     def encode(self, message: Message) -> bytes:
         """Return canonical JSON of at most the limit."""
@@ -36,7 +38,9 @@ class JsonCodec(Codec):
 
     def decode(self, data: bytes) -> Message:
         """Return the message; anything broken or over the limit raises `InvalidMessage`."""
-        # Imported here, because a bus that only sends composes envelopes and needs no model.
-        from hivebus.message import Message
+        if self._parse is None:
+            # Imported here, because a bus that only sends composes envelopes and needs no model.
+            from hivebus.message import Message
 
-        return Message.from_json(limits.check_encoded(data, limit=self._limit))
+            self._parse = Message.from_json
+        return self._parse(limits.check_encoded(data, limit=self._limit))

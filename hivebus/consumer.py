@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from hivebus.codec import Codec
-from hivebus.errors import HivebusError, InvalidMessage, Reject, one_line
+from hivebus.errors import HivebusError
+from hivebus.handling import Handling
 from hivebus.pace import Pace
-from hivebus.retry import is_exhausted, retry_delay
 from hivebus.settler import FIRST_PAUSE, LONGEST_PAUSE, Settler
-from hivebus.transport import Ack, DeadLetter, Delivery, Outgoing, Reader, Retry, Settled, Settlement
+from hivebus.transport import Ack, DeadLetter, Delivery, Reader, Retry, Settled, Settlement
 
 if TYPE_CHECKING:
     from hivebus.message import Message
@@ -30,6 +29,8 @@ WAIT = 5.0
 TURN = 32
 """How many messages a worker handles before it lets others run."""
 CRASH_LOOP = "crash_loop"
+FENCED = "hivebus: the lease on this message is lost, and somebody else may be handling it"
+"""What a handler is told that is cancelled for it: the argument of its `CancelledError`."""
 _log = logging.getLogger(__name__)
 
 
@@ -57,21 +58,12 @@ class Work(NamedTuple):
     message: Message
 
 
-Handler = Callable[["Message"], Awaitable[Any]]
-"""Handles one message; what it returns may become a reply."""
-Reply = Callable[["Message", Any], Awaitable[Outgoing | None]]
-"""Makes the reply that travels in the ack out of what a handler returned, if there is to be one."""
-
-
 class Consumer:
     """Feeds one inbox to a handler until it is stopped.
 
     Args:
         reader: the open inbox.
-        codec: turns bytes into messages.
-        handler: finds the handler of a message, which is called once per delivery; returning acks it,
-            raising retries it.
-        reply: makes a reply out of what a handler returned.
+        handling: turns each delivery into a settlement.
         delivered: is told about each batch before its handlers run; None when nobody wants to know.
         settled: is told about each batch of settlements with the server's answers; None likewise.
     """
@@ -80,17 +72,13 @@ class Consumer:
         self,
         reader: Reader,
         *,
-        codec: Codec,
-        handler: Callable[[Message], Handler],
-        reply: Reply,
+        handling: Handling,
         policy: Policy,
         delivered: Callable[[Sequence[Work]], None] | None,
         settled: Callable[[Sequence[tuple[Settlement, Settled]]], None] | None,
     ) -> None:
         self._reader = reader
-        self._codec = codec
-        self._handler = handler
-        self._reply = reply
+        self._handling = handling
         self._policy = policy
         self._delivered = delivered
         self._pace = Pace(concurrency=policy.concurrency)
@@ -148,7 +136,8 @@ class Consumer:
                 deliveries = await self._reader.receive(limit=room, start=room, wait=WAIT)
             except HivebusError as error:
                 _log.warning("the inbox cannot be read, trying again", extra={"error": str(error), "seconds": pause})
-                await self._pause(pause)
+                # Full jitter: consumers that lost the same server do not come back together.
+                await self._pause(random.uniform(0, pause))
                 pause = min(LONGEST_PAUSE, pause * 2)
                 continue
             pause = FIRST_PAUSE
@@ -172,8 +161,10 @@ class Consumer:
         for delivery in deliveries:
             if delivery.crashes >= self._policy.max_crashes:
                 continue
-            with suppress(InvalidMessage):
-                works.append(Work(delivery, self._codec.decode(delivery.data)))
+            message = self._handling.decode(delivery)
+            # What cannot be read is looked at once more when its turn comes, and given up then.
+            if not isinstance(message, DeadLetter):
+                works.append(Work(delivery, message))
         self._decoded.update((work.delivery.token, work.message) for work in works)
         if works and self._delivered is not None:
             self._delivered(works)
@@ -230,51 +221,31 @@ class Consumer:
     async def _handle_one(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
         token = delivery.token
         self._running[token] = task
-        settlement: Settlement = Retry(token, 0, counts=False)
+        settlement: Settlement | None = Retry(token, 0, counts=False)
         try:
             settlement = await self._outcome(delivery, task)
         finally:
             del self._running[token]
             self._pace.handled()
             self._room.set()
-            if delivery.alone:
+            if settlement is None:
+                self._alone = self._alone and not delivery.alone
+            elif delivery.alone:
                 self._settler.submit(settlement).add_done_callback(self._end_alone)
             else:
                 self._settler.put(settlement)
 
-    async def _outcome(self, delivery: Delivery, task: asyncio.Task[None]) -> Settlement:
-        token = delivery.token
-        try:
-            # Only now: a batch of decoded messages that wait would be moved around by the garbage collector.
-            message = self._decoded.pop(token, None) or self._codec.decode(delivery.data)
-        except InvalidMessage as error:
-            _log.warning("a message became a dead letter", extra={"token": token, "reason": f"invalid:{error.why}"})
-            return DeadLetter(token, f"invalid:{error.why}")
-        try:
-            result = await self._handler(message)(message)
-            return Ack(token, None, None if result is None else await self._reply(message, result))
-        except asyncio.CancelledError as error:
-            if task.cancelling():
-                # Stopped or fenced: handed back uncounted, unless it is somebody else's already.
-                raise
-            return self._failed(delivery, message, error)
-        except Reject as verdict:
-            return DeadLetter(token, one_line(str(verdict.reason)))
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is a failed attempt, and never ours
-            return self._failed(delivery, message, error)
-
-    def _failed(self, delivery: Delivery, message: Message, error: BaseException) -> Settlement:
-        options = message.delivery_options
-        failures = delivery.failures + 1
-        _log.warning(
-            "a handler failed",
-            extra={"message_id": message.message_id, "failures": failures, "error": type(error).__name__},
-            exc_info=error,
-        )
-        if is_exhausted(failures=failures, max_retries=options.max_retries):
-            text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            return DeadLetter(delivery.token, f"max_retries: {one_line(text)}")
-        return Retry(delivery.token, retry_delay(failures=failures, base=options.retry_delay))
+    async def _outcome(self, delivery: Delivery, task: asyncio.Task[None]) -> Settlement | None:
+        # Only now: a batch of decoded messages that wait would be moved around by the garbage collector.
+        message = self._decoded.pop(delivery.token, None) or self._handling.decode(delivery)
+        if isinstance(message, DeadLetter):
+            return message
+        if message.delivery_options.require_ack:
+            return await self._handling.handle(delivery, message, task)
+        # Handed over is settled: nobody asked to know more, and a crash from here on costs it.
+        self._settler.put(Ack(delivery.token))
+        await self._handling.handle_unacknowledged(message, task)
+        return None
 
     def _end_alone(self, answer: asyncio.Future[Settled]) -> None:
         self._alone = False
@@ -303,7 +274,7 @@ class Consumer:
         _log.warning("lost the lease on a message", extra={"token": token})
         self._decoded.pop(token, None)
         if token in self._running:
-            self._running[token].cancel()
+            self._running[token].cancel(FENCED)
         for level in self._levels:
             for delivery in [each for each in level if each.token == token]:
                 level.remove(delivery)

@@ -10,10 +10,14 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from json.encoder import JSONEncoder, encode_basestring
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hivebus import limits
 from hivebus.errors import InvalidMessage
+from hivebus.heading import Heading, Terms, heading_of, terms_of
+
+if TYPE_CHECKING:
+    from hivebus.stamps import Stamps
 
 DEFAULT_TYPE = "information_share"
 DEFAULT_PRIORITY = "medium"
@@ -31,22 +35,36 @@ class Envelope(NamedTuple):
     costs three times as much to make.
     """
 
+    heading: Heading
+    terms: Terms
     message_id: str
-    from_agent: str
-    to_agent: str | tuple[str, ...]
-    message_type: str
-    priority: str
     timestamp: str
-    ttl: float | None
     content: Any
     context: Mapping[str, Any]
     metadata: Mapping[str, Any]
-    require_ack: bool
-    max_retries: int
-    retry_delay: float
     correlation_id: str | None
     reply_to: str | None
     traceparent: str | None
+
+    @property
+    def from_agent(self) -> str:
+        """Who sends it."""
+        return self.heading.from_agent
+
+    @property
+    def to_agent(self) -> str | tuple[str, ...]:
+        """The address as it was written."""
+        return self.heading.to_agent
+
+    @property
+    def message_type(self) -> str:
+        """What it is about."""
+        return self.heading.message_type
+
+    @property
+    def priority(self) -> str:
+        """Its level, by name."""
+        return self.heading.priority
 
 
 def compose(
@@ -66,23 +84,27 @@ def compose(
     reply_to: str | None = None,
     traceparent: str | None = None,
     message_id: str | None = None,
-    timestamp: str | None = None,
+    stamps: Stamps | None = None,
 ) -> Envelope:
-    """Return a checked envelope with a new id and the time of now, or raise `InvalidMessage`."""
+    """Return a checked envelope with a new id and the time of now, or raise `InvalidMessage`.
+
+    Args:
+        stamps: where ids and times come from, for a sender of many messages.
+    """
+    if message_id is not None:
+        limits.check_message_id(message_id)
+    elif stamps is not None:
+        message_id = stamps.message_id()
+    else:
+        message_id = new_message_id()
     return Envelope(
-        new_message_id() if message_id is None else limits.check_message_id(message_id),
-        limits.check_name(from_agent, field="from_agent"),
-        limits.check_address(to_agent),
-        limits.check_message_type(message_type),
-        limits.check_priority(priority),
-        now() if timestamp is None else timestamp,
-        None if ttl is None else limits.check_ttl(ttl),
+        heading_of(from_agent, to_agent, message_type, priority),
+        terms_of(ttl=ttl, require_ack=require_ack, max_retries=max_retries, retry_delay=retry_delay),
+        message_id,
+        now() if stamps is None else stamps.now(),
         limits.check_json(content, field="body.content"),
         context if context is NOTHING else limits.check_mapping(context, field="body.context"),
         metadata if metadata is NOTHING else limits.check_mapping(metadata, field="body.metadata"),
-        limits.check_flag(require_ack, field="delivery_options.require_ack"),
-        limits.check_max_retries(max_retries),
-        limits.check_retry_delay(retry_delay),
         None if correlation_id is None else limits.check_message_id(correlation_id, field="correlation_id"),
         None if reply_to is None else check_reply_to(reply_to),
         None if traceparent is None else limits.check_traceparent(traceparent),
@@ -91,19 +113,14 @@ def compose(
 
 def encode(envelope: Envelope, *, limit: int = limits.MAX_ENCODED) -> bytes:
     """Return the canonical JSON of *envelope*, or raise when it has more than *limit* bytes."""
-    e = envelope
-    # Names, types and ids are limited to characters that JSON need not escape.
+    heading, terms, message_id, timestamp, content, context, metadata, correlation_id, reply_to, traceparent = envelope
     text = (
-        f'{{"schema_version":{limits.SCHEMA_VERSION},"message_id":"{e.message_id}",'
-        f'"from_agent":"{e.from_agent}","to_agent":{_json_address(e.to_agent)},'
-        f'"message_type":"{e.message_type}","priority":"{e.priority}","timestamp":"{e.timestamp}",'
-        f'"ttl":{_json_number(e.ttl)},'
-        f'"body":{{"content":{_json(e.content)},"context":{_json_object(e.context)},'
-        f'"metadata":{_json_object(e.metadata)}}},'
-        f'"delivery_options":{{"require_ack":{"true" if e.require_ack else "false"},'
-        f'"max_retries":{e.max_retries},"retry_delay":{_json_number(e.retry_delay)}}},'
-        f'"correlation_id":{_json_optional(e.correlation_id)},"reply_to":{_json_optional(e.reply_to)},'
-        f'"traceparent":{_json_optional(e.traceparent)}}}'
+        f'{{"schema_version":{limits.SCHEMA_VERSION},"message_id":"{message_id}"{heading.text}{timestamp}{terms.before}'
+        f"{encode_basestring(content) if type(content) is str else _encode_json(content)}"
+        f',"context":{_encode_json(context) if context else "{}"}'
+        f',"metadata":{_encode_json(metadata) if metadata else "{}"}'
+        f'{terms.after},"correlation_id":{_json_optional(correlation_id)}'
+        f',"reply_to":{_json_optional(reply_to)},"traceparent":{_json_optional(traceparent)}}}'
     )
     return limits.check_encoded(text.encode(), limit=limit)
 
@@ -128,21 +145,5 @@ def check_reply_to(value: object) -> str:
     return checked
 
 
-def _json(value: Any) -> str:
-    return encode_basestring(value) if type(value) is str else _encode_json(value)
-
-
-def _json_object(value: Mapping[str, Any]) -> str:
-    return _encode_json(value) if value else "{}"
-
-
-def _json_address(value: str | tuple[str, ...]) -> str:
-    return f'"{value}"' if isinstance(value, str) else _encode_json(value)
-
-
 def _json_optional(value: str | None) -> str:
-    return "null" if value is None else str(encode_basestring(value))
-
-
-def _json_number(value: float | None) -> str:
-    return "null" if value is None else repr(value)
+    return "null" if value is None else encode_basestring(value)

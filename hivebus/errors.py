@@ -65,11 +65,51 @@ class Refused(HivebusError):
 
 
 class QueueFull(Refused):
-    """The inbox holds as many messages or bytes as it may; none was trimmed to make room."""
+    """The inbox holds as many messages or bytes as it may; none was trimmed to make room.
+
+    Attributes:
+        depth: how many unsettled messages it holds; None when that is not known.
+        oldest_seconds: for how long the oldest waiting one has waited; None when none waits, or it is not known.
+        waited_seconds: for how long the sender waited for room before it was told.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        cause: str | None = None,
+        hint: str | None = None,
+        depth: int | None = None,
+        oldest_seconds: float | None = None,
+        waited_seconds: float = 0.0,
+    ) -> None:
+        super().__init__(what, cause=cause, hint=hint)
+        self.depth = depth
+        self.oldest_seconds = oldest_seconds
+        self.waited_seconds = waited_seconds
+
+    def after(self, seconds: float) -> QueueFull:
+        """Return the error for a sender that has waited so long in vain."""
+        return QueueFull(
+            f"{self.what}, and there was no room within {seconds:.1f} s of waiting",
+            cause=self.cause,
+            hint=self.hint,
+            depth=self.depth,
+            oldest_seconds=self.oldest_seconds,
+            waited_seconds=seconds,
+        )
 
 
 class BrokerFull(Refused):
-    """The server has no memory or disk left for new messages; consumers can still drain it."""
+    """The server has no memory or disk left for new messages; consumers can still drain it.
+
+    Attributes:
+        passing: whether it ends by itself as soon as the cause does, so that a bus tries again for a while.
+    """
+
+    def __init__(self, what: str, *, cause: str | None = None, hint: str | None = None, passing: bool = False) -> None:
+        super().__init__(what, cause=cause, hint=hint)
+        self.passing = passing
 
 
 class NotPermitted(Refused):
@@ -120,6 +160,13 @@ class Reject(Exception):
     def __init__(self, reason: str = "rejected") -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def is_passing(error: HivebusError) -> bool:
+    """Tell whether the same message may be taken when it is sent again soon, without being stored twice."""
+    if isinstance(error, Unknown):
+        return error.repeatable
+    return isinstance(error, Unavailable) or (isinstance(error, BrokerFull) and error.passing)
 
 
 def shorten(value: object, *, limit: int = 60) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -85,7 +86,7 @@ class Inflow:
             deliveries = await self._reader.receive(limit=limit, start=limit, wait=max(0.0, wait))
         except HivebusError as error:
             _log.warning("the inbox cannot be read, trying again", extra={"error": str(error), "seconds": self._pause})
-            await asyncio.sleep(self._pause)
+            await asyncio.sleep(random.uniform(0, self._pause))
             self._pause = min(LONGEST_PAUSE, self._pause * 2)
             return
         self._pause = FIRST_PAUSE
@@ -96,7 +97,9 @@ class Inflow:
 
     def _next(self) -> Handed:
         self._pace.handled()
-        return self._fetched.popleft()
+        handed = self._fetched.popleft()
+        handed.was_handed_over()
+        return handed
 
     async def close(self) -> None:
         """Hand back what was fetched and not given out; what the caller holds is left to its lease."""

@@ -137,6 +137,12 @@ class Message(BaseModel):
         """What the message says: ``body.content``."""
         return self.body.content
 
+    @property
+    def replay_of(self) -> str | None:
+        """The id of the message that this one repeats; None when it repeats none."""
+        found = (self.model_extra or {}).get("replay_of")
+        return found if isinstance(found, str) else None
+
     @classmethod
     def from_json(cls, data: bytes | str) -> Self:
         """Return the message in *data*, in the canonical or the short shape, or raise `InvalidMessage`."""
@@ -144,8 +150,9 @@ class Message(BaseModel):
             message: Self = cls.__pydantic_validator__.validate_json(data)
         except ValidationError as error:
             message = cls.from_short(_short_shape(data, error))
+        body = message.body
         # A text nests nowhere: the usual message need not be searched.
-        if type(message.body.content) is not str or message.body.context or message.body.metadata or message.has_extra:
+        if type(body.content) is not str or body.context or body.metadata or message.has_extra:
             message.check_content()
         return message
 
@@ -188,7 +195,8 @@ class Message(BaseModel):
     @property
     def has_extra(self) -> bool:
         """Whether the message carries fields that this release does not know."""
-        return bool(self.model_extra or self.body.model_extra or self.delivery_options.model_extra)
+        extra = self.__pydantic_extra__ or self.body.__pydantic_extra__ or self.delivery_options.__pydantic_extra__
+        return bool(extra)
 
     def check_content(self) -> None:
         """Raise `InvalidMessage` for a body that JSON cannot hold or that nests too deep."""

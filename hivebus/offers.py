@@ -54,8 +54,11 @@ class Located:
         token: settles it on behalf of *consumer*; only while it is delivered.
         lease_seconds: until the lease of *consumer* ends.
         due_seconds: until its delay or retry ends.
+        outcome: what its handler returned, as it was kept with the ack.
         at: server time of acceptance, in seconds since the epoch.
         priority: its level; data: its encoded form, where it is still stored.
+        requeued: how often it came back from the dead letters.
+        letter: names it among the dead letters, also where it came without an id; None for all others.
     """
 
     message_id: str
@@ -67,9 +70,12 @@ class Located:
     token: str | None = None
     lease_seconds: float | None = None
     due_seconds: float | None = None
+    outcome: bytes | None = None
     at: float | None = None
     priority: int | None = None
     data: bytes | None = None
+    requeued: int = 0
+    letter: str | None = None
 
 
 class Inspectable(ABC):
@@ -96,24 +102,43 @@ class Replayable(ABC):
     """Keeps history."""
 
     @abstractmethod
-    def history(self, inbox: str, *, since: float, limit: int) -> AsyncIterator[Located]:
-        """Yield up to *limit* messages accepted within the last *since* seconds, oldest first."""
+    def history(self, inbox: str, *, since: float, limit: int, until: float = 0) -> AsyncIterator[Located]:
+        """Yield up to *limit* messages accepted within the last *since* seconds, oldest first.
+
+        What still waits is among them, and its state says so; dead letters and what was cancelled are no
+        history. It is read page by page, ends where it stood when it began, and changes nothing.
+
+        Args:
+            inbox: whose.
+            since: the oldest age in seconds; until: the youngest.
+            limit: the most that are yielded.
+        """
 
 
 class DeadLetters(ABC):
-    """Keeps what was given up."""
+    """Keeps what was given up. Each of *ids* is the id of a message, or the `Located.letter` of a dead letter."""
 
     @abstractmethod
-    async def dead(self, inbox: str, *, limit: int) -> Sequence[Located]:
-        """Return dead letters, newest first, with reason, attempts and data."""
+    async def dead(self, inbox: str, *, limit: int, before: str | None = None) -> Sequence[Located]:
+        """Return dead letters, newest first, with reason, attempts and data.
+
+        Args:
+            inbox: whose.
+            limit: the most that are returned.
+            before: the `Located.letter` of the last one that is known already, to go on behind it.
+        """
 
     @abstractmethod
     async def requeue(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
-        """Queue dead letters again under their ids, attempts reset; False for what is not there."""
+        """Queue dead letters again under their ids; False for what is not there, and for a letter without an id.
+
+        A new generation of the same message: at its level, with nothing counted against it, and without
+        a deadline, since the old one may be what killed it. Of two who requeue one letter, one does.
+        """
 
     @abstractmethod
     async def purge(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
-        """Delete dead letters for good; False for what is not there."""
+        """Delete dead letters for good, and forget their ids; False for what is not there."""
 
 
 class Schedules(ABC):
@@ -122,6 +147,14 @@ class Schedules(ABC):
     @abstractmethod
     async def cancel(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
         """Cancel scheduled or queued messages; False for what was handed out already."""
+
+
+class Clock(ABC):
+    """Tells the time by which delays end."""
+
+    @abstractmethod
+    async def now(self) -> float:
+        """Return the server's time, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +210,15 @@ class OneShot(ABC):
 
     Attributes:
         durability: what the server gives, when that is known without asking it.
+        patience: seconds that one attempt may last without an answer; whoever sends again sets it before each.
     """
 
     durability: str | None = None
+    patience: float = 10.0
+
+    def now(self) -> float | None:
+        """Return the server's time, in seconds since the epoch; None where it is not told."""
+        return None
 
     @abstractmethod
     def publish_once(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:

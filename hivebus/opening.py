@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hivebus import settings
+from hivebus.capabilities import is_as_durable
 from hivebus.errors import DurabilityUnavailable, Unavailable
 from hivebus.notice import default_server
 from hivebus.plugins import Plugins
 from hivebus.requirements import check_requirements
-from hivebus.transport import LADDERS, Capabilities, Publisher
+from hivebus.transport import Capabilities, Publisher
 
 TIMEOUT = 40.0
 """Seconds that connecting may take; an embedded server with much data to load needs some."""
@@ -79,9 +80,8 @@ async def connect(
 def _check_durability(wanted: str | None, capabilities: Capabilities, url: str) -> None:
     if wanted is None:
         return
-    ladder = LADDERS["durability"]
     have = str(capabilities.durability.value) if capabilities.durability else "none"
-    if ladder.index(have) < ladder.index(wanted):
+    if not is_as_durable(have, wanted):
         raise DurabilityUnavailable(
             f"{settings.masked(url)} gives durability {have!r}, not {wanted!r}",
             cause="fsync needs appendonly yes and appendfsync always; replicated needs replicas",

@@ -22,7 +22,7 @@ class Receipt:
         message_id: names the message from here on.
         state: ``stored``; ``duplicate`` when the id was known already; ``scheduled`` when it waits.
         evidence: the strongest thing proven so far.
-        durability: what the server that answered gives: memory, fsync or replicated; None is unknown.
+        durability: what the server that answered is known to give: memory, fsync, replicated or fsync+replicated.
         legs: evidence per transport that the message travels; None where a copy follows.
         notes: what the sender may want to know, such as that nobody has read the inbox for an hour.
     """

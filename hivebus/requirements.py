@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from hivebus.capabilities import is_as_durable
 from hivebus.errors import ConfigError, Unsupported
 from hivebus.transport import LADDERS, Capabilities, Feature
 
-_requirement = re.compile(r"\s*([a-z_]+)\s*(?:(>=|==)\s*([a-z0-9_.]+))?\s*").fullmatch
+_requirement = re.compile(r"\s*([a-z_]+)\s*(?:(>=|==)\s*([a-z0-9_.+]+))?\s*").fullmatch
 
 
 def check_requirements(require: Sequence[str], capabilities: Capabilities, *, url: str) -> None:
@@ -31,6 +32,8 @@ def is_met(requirement: str, capabilities: Capabilities) -> bool:
     if not feature:
         return False
     have, want = _rank(name, str(feature.value), requirement), _rank(name, value, requirement)
+    if name == "durability" and operator == ">=":
+        return is_as_durable(str(feature.value), value)
     return have == want if operator == "==" else have >= want
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hivebus import limits
-from hivebus.address import parse_address, routing_key
+from hivebus.address import parse_address
 from hivebus.errors import InvalidMessage, Unsupported
+from hivebus.heading import Heading
 from hivebus.transport import Outgoing
 
 _NOT_YET = "is not routed yet: this release sends to single agents and lists of agents"
@@ -21,21 +21,13 @@ def inboxes_of(to_agent: str | tuple[str, ...]) -> tuple[str, ...]:
     raise Unsupported(f"the address {to_agent!r} {_NOT_YET}", hint="name the agents: a list makes one message each")
 
 
-def route(
-    *,
-    to_agent: str | tuple[str, ...],
-    message_id: str,
-    message_type: str,
-    priority: str,
-    ttl: float | None,
-    delay: float,
-    data: bytes,
-) -> list[Outgoing]:
+def route(heading: Heading, *, message_id: str, ttl: float | None, delay: float, data: bytes) -> list[Outgoing]:
     """Return one item per inbox; a list of agents gets the same message under the same id."""
     if ttl is not None and ttl <= delay:
         raise InvalidMessage(
             field="ttl", value=ttl, rule=f"must be more than its delay of {delay:g} s, or it expires unread"
         )
-    key = routing_key(to_agent, message_type)
-    level = limits.LEVELS[priority]
-    return [Outgoing(inbox, message_id, key, level, delay, ttl, data) for inbox in inboxes_of(to_agent)]
+    return [
+        Outgoing(inbox, message_id, heading.key, heading.level, delay, ttl, data)
+        for inbox in inboxes_of(heading.to_agent)
+    ]

@@ -22,6 +22,7 @@ class Endpoint:
         max_bytes: how many bytes they may have.
         legacy_url: the transport that is being left, while messages travel both; None otherwise.
         ledger: the file in which both are compared.
+        durability: the level that every send must reach; None for what the server gives.
         legs: for a transport that joins others, those by the names of their legs: the one to move to first.
     """
 
@@ -32,6 +33,7 @@ class Endpoint:
     max_bytes: int = 512 * 1024 * 1024
     legacy_url: str | None = None
     ledger: str = ""
+    durability: str | None = None
     legs: Mapping[str, Publisher] = field(default_factory=dict)
 
 

@@ -52,6 +52,10 @@ def _lease(value: object) -> float:
     return _within(seconds(value), low=MIN_LEASE, high=MAX_LEASE)
 
 
+def _retention(value: object) -> float:
+    return _within(seconds(value), low=MIN_RETENTION, high=MAX_RETENTION)
+
+
 def _one_of(*words: str) -> Callable[[object], str]:
     def check(value: object) -> str:
         if isinstance(value, str) and value in words:
@@ -59,6 +63,11 @@ def _one_of(*words: str) -> Callable[[object], str]:
         raise ValueError
 
     return check
+
+
+def size(value: object) -> int:
+    """Return the bytes of ``4096``, ``10MiB`` or ``2 GiB``, or raise `ValueError`."""
+    return _size(low=0, high=1024**5)(value)
 
 
 def _size(*, low: int, high: int) -> Callable[[object], int]:
@@ -90,6 +99,8 @@ def _aliases(value: object) -> dict[str, str]:
 EMBEDDED_URL = "embedded://"
 MIN_LEASE = 0.1
 MAX_LEASE = 7 * 86_400
+MIN_RETENTION = 1.0
+MAX_RETENTION = 365 * 86_400
 DURATION_RULE = "must be a duration such as 90, 30s, 5m, 24h or 1h30m"
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -104,7 +115,11 @@ SETTINGS: Mapping[str, Setting] = {
     "namespace": Setting("hb", _name, limits.NAME_RULE),
     "agent": Setting(None, _any_text, limits.NAME_RULE),
     "lease": Setting(15.0, _lease, f"{DURATION_RULE}, from {MIN_LEASE:g} seconds to 7 days"),
-    "durability": Setting(None, _one_of("memory", "fsync", "replicated"), "must be memory, fsync or replicated"),
+    "durability": Setting(
+        None,
+        _one_of("memory", "fsync", "replicated", "fsync+replicated"),
+        "must be memory, fsync, replicated or fsync+replicated",
+    ),
     "on_full": Setting("error", _one_of("error", "wait"), "must be error or wait"),
     "max_message": Setting(
         limits.MAX_ENCODED,
@@ -114,6 +129,12 @@ SETTINGS: Mapping[str, Setting] = {
     "max_messages": Setting(1_000_000, _size(low=1, high=10**9), "must be a whole number from 1 to 1,000,000,000"),
     "max_bytes": Setting(
         512 * 1024**2, _size(low=1024**2, high=1024**4), f"must be from 1 MiB to 1024 GiB, {_SIZE_RULE}"
+    ),
+    "retention": Setting(
+        86_400.0, _retention, f"{DURATION_RULE}, from {MIN_RETENTION:g} seconds to {MAX_RETENTION // 86_400} days"
+    ),
+    "retention_bytes": Setting(
+        1024**3, _size(low=1024**2, high=1024**5), f"must be from 1 MiB to 1048576 GiB, {_SIZE_RULE}"
     ),
     "legacy_url": Setting(None, _url, "must be a URL such as tmux://agent-hive; `hivebus transports list`"),
     "ledger": Setting(None, _any_text, "must be the path of a file"),

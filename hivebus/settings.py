@@ -45,6 +45,8 @@ class Settings(NamedTuple):
         on_full: whether a full inbox raises at once or makes the sender wait a bounded time.
         max_message: the largest encoded message in bytes.
         max_messages: how many messages an inbox holds; max_bytes: how many bytes.
+        retention: seconds for which settled messages are kept; retention_bytes: how many bytes all inboxes of
+            the namespace may take for them, with those that are not settled.
         legacy_url: the transport that is being left, while messages travel both; None otherwise.
         ledger: the file in which both are compared; None is the default one.
         aliases: agent names by their legacy names.
@@ -55,11 +57,13 @@ class Settings(NamedTuple):
     namespace: str
     agent: str | None
     lease: float
-    durability: Literal["memory", "fsync", "replicated"] | None
+    durability: Literal["memory", "fsync", "replicated", "fsync+replicated"] | None
     on_full: Literal["error", "wait"]
     max_message: int
     max_messages: int
     max_bytes: int
+    retention: float
+    retention_bytes: int
     legacy_url: str | None
     ledger: str | None
     aliases: Mapping[str, str]
@@ -84,6 +88,7 @@ class Settings(NamedTuple):
             max_bytes=self.max_bytes,
             legacy_url=self.legacy_url,
             ledger=self.ledger_path(),
+            durability=self.durability,
         )
 
     def ledger_path(self) -> str:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import Callable, Sequence
 
 from hivebus.batcher import Batcher
-from hivebus.errors import BrokerFull, HivebusError, Unavailable, Unknown
+from hivebus.errors import BrokerFull, HivebusError, NotPermitted, Unavailable, Unknown
 from hivebus.transport import Extend, Reader, Settled, Settlement, Start
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
-PASSING = (Unavailable, Unknown, BrokerFull)
-"""Errors that may be over when the same settlements are tried again."""
+LAST_ATTEMPT = 0.4
+"""Seconds that an attempt gets whose time is over already."""
+ANSWER_WITHIN = 10.0
+"""Seconds that a caller waits to hear what became of a settlement."""
+PASSING = (Unavailable, Unknown, BrokerFull, NotPermitted)
+"""Errors that may be over when the same settlements are tried again; a right that was taken may be given back."""
 _log = logging.getLogger(__name__)
 
 
@@ -46,6 +51,7 @@ class Settler:
         self._held: dict[str, None] = {}
         self._heart: asyncio.Task[None] | None = None
         self._deadline: float | None = None
+        self._attempt: asyncio.Timeout | None = None
         self._hurry = asyncio.Event()
 
     def start(self) -> None:
@@ -67,6 +73,22 @@ class Settler:
             self._held.pop(settlement.token, None)
         return self._batcher.submit(settlement)
 
+    async def settle(self, settlement: Settlement) -> Settled:
+        """Settle, and wait for the server's answer for a bounded time; it is tried further in the background.
+
+        Raises:
+            Unknown: no answer came so far.
+        """
+        answer = self.submit(settlement)
+        await asyncio.wait([answer], timeout=ANSWER_WITHIN)
+        if answer.done():
+            return answer.result()
+        raise Unknown(
+            f"it is not known yet whether the message is settled: no answer within {ANSWER_WITHIN:g} s",
+            cause="the server is away; it is tried again until this process ends",
+            hint="be ready to see the message again",
+        )
+
     def put(self, settlement: Settlement) -> None:
         """Settle; the answer is told to *settled* and to nobody else."""
         self._held.pop(settlement.token, None)
@@ -76,6 +98,9 @@ class Settler:
         """Stop trying to reach a server that is away after this time; the leases decide then."""
         self._deadline = asyncio.get_running_loop().time() + seconds
         self._hurry.set()
+        if self._attempt is not None and not self._attempt.expired():
+            with contextlib.suppress(RuntimeError):  # it may have ended already
+                self._attempt.reschedule(self._attempt_ends())
 
     async def close(self) -> None:
         """Return when everything that was submitted is settled, or given up."""
@@ -89,14 +114,17 @@ class Settler:
         pause = FIRST_PAUSE
         while True:
             try:
-                results = await self._reader.settle(batch)
-            except HivebusError as error:
+                # Who gives up while the server says nothing does not wait for its answer either.
+                async with asyncio.timeout_at(self._attempt_ends()) as self._attempt:
+                    results = await self._reader.settle(batch)
+            except (HivebusError, TimeoutError) as error:
                 if self._is_over() or not isinstance(error, PASSING):
                     # The leases decide: what could not be settled comes back, here or elsewhere.
                     _log.error("could not settle", extra={"count": len(batch), "error": str(error)})
                     return ["stale"] * len(batch)
                 _log.warning("cannot settle, trying again", extra={"error": str(error), "seconds": pause})
-                await self._pause(pause)
+                # Full jitter: consumers that lost the same server do not come back together.
+                await self._pause(random.uniform(0, pause))
                 pause = min(LONGEST_PAUSE, pause * 2)
                 continue
             if self._settled is not None:
@@ -121,6 +149,10 @@ class Settler:
                 if answer != "done" and token in self._held:
                     del self._held[token]
                     self._fenced(token)
+
+    def _attempt_ends(self) -> float | None:
+        # What is handed back at the very end gets one attempt too.
+        return None if self._deadline is None else max(self._deadline, asyncio.get_running_loop().time() + LAST_ATTEMPT)
 
     def _is_over(self) -> bool:
         return self._deadline is not None and asyncio.get_running_loop().time() >= self._deadline

@@ -13,18 +13,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hivebus import envelope as envelopes
 from hivebus import limits, plugin_index, settings
-from hivebus.errors import ConfigError, HivebusError, Unknown
+from hivebus.due import check_at, delay_until
+from hivebus.errors import ConfigError, HivebusError, Unknown, is_passing
 from hivebus.receipt import Receipt
 from hivebus.routing import route
-from hivebus.transport import OneShot, Published
+from hivebus.transport import OneShot, Outgoing, Published
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from hivebus.bus import Bus
+    from hivebus.cancelling import Cancellation
     from hivebus.message import Message
     from hivebus.message_status import Status
 
 T = TypeVar("T")
-TRIES = 3
+GIVE_UP_AFTER = 10.0
+"""Seconds for which a message is sent again before its sender is told."""
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 1.0
 
 
 def send(
@@ -38,6 +45,7 @@ def send(
     priority: str | int = envelopes.DEFAULT_PRIORITY,
     ttl: float | None = None,
     delay: float = 0,
+    at: datetime | None = None,
     correlation_id: str | None = None,
     reply_to: str | None = None,
     context: Mapping[str, Any] | None = None,
@@ -75,12 +83,16 @@ def send(
         message_id=message_id,
     )
     limits.check_delay(delay)
+    if at is not None:
+        check_at(at, delay=delay)
     sender = _one_shot(chosen)
     if sender is None:
         from hivebus.message import message_of
 
         message = message_of(envelope)
-        return _with_bus(from_agent, chosen, lambda bus: bus.send_message(message, delay=delay))
+        return _with_bus(from_agent, chosen, lambda bus: bus.send_message(message, delay=delay, at=at))
+    if at is not None:
+        delay = delay_until(check_at(at), now=_server_time(sender))
     return _send_once(sender, envelope, delay=delay, chosen=chosen)
 
 
@@ -114,6 +126,12 @@ def status(message_id: str, *, agent: str | None = None, url: str | None = None)
     return _with_bus("status", settings.load({"url": url}), lambda bus: bus.status(message_id, agent=agent))
 
 
+def cancel(message_id: str, *, agent: str | None = None, url: str | None = None) -> Cancellation:
+    """Take back what was not handed out yet, and say what happened; without *agent*, from every inbox."""
+    _refuse_inside_a_loop("cancel")
+    return _with_bus("cancel", settings.load({"url": url}), lambda bus: bus.cancel(message_id, agent=agent))
+
+
 def _one_shot(chosen: settings.Settings) -> OneShot | None:
     if chosen.legacy_url is not None:
         return None  # it travels two roads, and the short one is only one of them
@@ -130,31 +148,41 @@ def _one_shot(chosen: settings.Settings) -> OneShot | None:
     return made if made is not None and chosen.durability in (None, made.durability) else None
 
 
+def _server_time(sender: OneShot) -> float | None:
+    try:
+        return sender.now()
+    except HivebusError:
+        return None  # the sending itself tells what is wrong
+
+
 def _send_once(sender: OneShot, envelope: envelopes.Envelope, *, delay: float, chosen: settings.Settings) -> Receipt:
-    items = route(
-        to_agent=envelope.to_agent,
-        message_id=envelope.message_id,
-        message_type=envelope.message_type,
-        priority=envelope.priority,
-        ttl=envelope.ttl,
-        delay=delay,
-        data=envelopes.encode(envelope, limit=chosen.max_message),
-    )
-    result: Published | HivebusError | None = None
-    for attempt in range(1, TRIES + 1):
-        try:
-            results = sender.publish_once(items)
-        except Unknown:
-            # The id makes it safe: what was stored the first time is a duplicate now.
-            if attempt == TRIES:
-                raise
-            time.sleep(0.1 * attempt)
-            continue
-        result = next((each for each in results if isinstance(each, HivebusError)), results[0])
-        break
-    if not isinstance(result, Published):
-        raise result or AssertionError("a one-shot sender returned nothing")
-    return Receipt(envelope, result, leg=settings.leg_of(chosen.url), durability=sender.durability)
+    data = envelopes.encode(envelope, limit=chosen.max_message)
+    items = route(envelope.heading, message_id=envelope.message_id, ttl=envelope.terms.ttl, delay=delay, data=data)
+    deadline = time.monotonic() + GIVE_UP_AFTER
+    pause = FIRST_PAUSE
+    while True:
+        sender.patience = max(FIRST_PAUSE, deadline - time.monotonic())
+        result = _try_once(sender, items)
+        if isinstance(result, Published):
+            break
+        # The id makes it safe: what was stored the first time is a duplicate now.
+        if not is_passing(result) or time.monotonic() + pause > deadline:
+            raise result
+        # Imported here: it is slow, and most messages leave at once.
+        import random
+
+        time.sleep(random.uniform(0, pause))
+        pause = min(LONGEST_PAUSE, pause * 2)
+    level = result.durability or sender.durability
+    return Receipt(envelope, result, leg=settings.leg_of(chosen.url), durability=level)
+
+
+def _try_once(sender: OneShot, items: Sequence[Outgoing]) -> Published | HivebusError:
+    try:
+        results = sender.publish_once(items)
+    except Unknown as error:
+        return error
+    return next((each for each in results if isinstance(each, HivebusError)), results[0])
 
 
 def _with_bus(agent: str, chosen: settings.Settings, act: Callable[[Bus], Awaitable[T]]) -> T:

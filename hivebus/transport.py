@@ -8,8 +8,8 @@ batches. Implement the smallest class that is true:
 * `Transport`: a publisher whose inboxes can be opened, read and settled.
 
 What else it can do is a base class of `hivebus.offers` to add: `Inspectable`, `Replayable`,
-`DeadLetters`, `Schedules`, `Directory`, `Rendering`. How well it does it is a value in its `Capabilities`. An option
-that a transport cannot honour is an `Unsupported` error, never silently dropped.
+`DeadLetters`, `Schedules`, `Clock`, `Directory`, `Rendering`. How well it does it is a value in its `Capabilities`.
+An option that a transport cannot honour is an `Unsupported` error, never silently dropped.
 
 All times are relative and in seconds: clocks differ, and only the server's counts.
 Errors of the backend never leave the transport: translate them into `hivebus.errors`.
@@ -29,6 +29,7 @@ from hivebus.capabilities import Feature as Feature
 from hivebus.capabilities import emulated as emulated
 from hivebus.capabilities import native as native
 from hivebus.errors import HivebusError
+from hivebus.offers import Clock as Clock
 from hivebus.offers import Counts as Counts
 from hivebus.offers import DeadLetters as DeadLetters
 from hivebus.offers import Directory as Directory
@@ -94,6 +95,7 @@ class Published(NamedTuple):
         readers: how many consumers hold a lease on the inbox; None when it is not known.
         leg: the road that this is about, where the transport joins several; None for its only one.
         others: the roads on which a copy follows; what became of those is not known yet.
+        durability: the level that the server is known to give at this moment; None where it never changes.
     """
 
     state: Literal["stored", "duplicate", "scheduled"]
@@ -102,6 +104,7 @@ class Published(NamedTuple):
     readers: int | None = None
     leg: str | None = None
     others: tuple[str, ...] = ()
+    durability: str | None = None
 
 
 class Delivery(NamedTuple):
@@ -127,7 +130,12 @@ class Delivery(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """Handled: never hand it out again. *reply* is published together with the ack."""
+    """Handled: never hand it out again. *reply* is published together with the ack.
+
+    With a *result* it is kept together with the ack, where `Located.outcome` finds it. Its work is done then,
+    so it is settled, and kept, even when the lease was lost meanwhile; whoever has the message now loses it.
+    Of two results the first is kept.
+    """
 
     token: str
     result: bytes | None = None
@@ -175,10 +183,12 @@ class Publisher(ABC):
     Attributes:
         under_way: how many batches of a lane `publish` may be given at once; more than one only where
             they are carried out in the order of the calls.
+        abandonable: whether `publish` may be cancelled at any time: sent again, what it was about is stored once.
         legs: the names of the roads that it joins; none for a transport that is a road itself.
     """
 
     under_way: int = 1
+    abandonable: bool = False
     legs: Sequence[str] = ()
 
     @abstractmethod

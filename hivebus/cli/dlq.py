@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-
 import click
 
 from hivebus.cli.app import App
-from hivebus.cli.link import LOOK, Link, as_json, connect, run
+from hivebus.cli.dlq_changes import purge, requeue
+from hivebus.cli.letters import Letter, every_letter, one_of, show_table
+from hivebus.cli.link import LOOK, connect, run
 from hivebus.cli.options import command, group
-from hivebus.cli.output import document, duration, json_text, line, preview, shown_ids, table
-from hivebus.errors import InvalidMessage, NotFound
-from hivebus.transport import Located
-
-HEAD = ("ID", "AGE", "AGENT", "TYPE", "TRIES", "REASON", "FROM", "PREVIEW")
+from hivebus.cli.output import document, json_text, line
 
 
-@group("dlq", examples=["hivebus dlq list", "hivebus dlq show 1f0c"])
+@group("dlq", examples=["hivebus dlq list", "hivebus dlq requeue --reason max_retries --dry-run"])
 def dlq() -> None:
-    """Look at the dead letters.
+    """Look at the dead letters, queue them again, or delete them.
 
     They are kept for 30 days.
     """
@@ -32,15 +27,15 @@ def dlq() -> None:
 def list_letters(app: App, *, limit: int) -> None:
     """List dead letters, newest first.
 
-    Of all inboxes; with --agent, of that one.
+    Of all inboxes; with --agent, of that one. Beside the REASON stands how often it was requeued before. A
+    message that came without an id is named by its place, dead/....
     """
-    places = run(_dead(app, limit))
+    letters = sorted(run(_letters(app, limit)), key=lambda each: each.place.at or 0, reverse=True)
     if app.as_json:
-        document("dlq.list", {"messages": [facts for _, facts in places]})
+        document("dlq.list", {"messages": [each.facts for each in letters]})
         return
-    ids = shown_ids([place.message_id for place, _ in places])
-    table(HEAD, [[shown, *_row(place, facts)] for shown, (place, facts) in zip(ids, places, strict=True)])
-    if not places:
+    show_table(letters)
+    if not letters:
         app.note("no dead letters")
 
 
@@ -51,65 +46,19 @@ def show(app: App, *, message_id: str) -> None:
 
     The beginning of an ID will do.
     """
-    letters = [facts for place, facts in run(_dead(app, LOOK)) if place.message_id.startswith(message_id)]
-    exact = [facts for facts in letters if facts["message_id"] == message_id] or letters
-    if not exact:
-        raise NotFound(f"no dead letter {message_id!r}", hint="hivebus dlq list")
-    if len(exact) > 1:
-        what = f"{message_id!r} is the beginning of {len(exact)} dead letters"
-        raise NotFound(what, hint="give more of the id, or --agent")
+    facts = one_of(run(_letters(app, None)), message_id).facts
     if app.as_json:
-        document("dlq.show", exact[0])
+        document("dlq.show", facts)
         return
-    for name in ("message_id", "agent", "reason", "attempts"):
-        line(f"{name:12}{exact[0][name]}")
-    line(f"message     {json_text(exact[0]['message'])}")
+    for name in ("message_id", "letter", "agent", "reason", "attempts", "requeued"):
+        line(f"{name:12}{facts[name]}")
+    line(f"message     {json_text(facts['message'])}")
 
 
-async def _dead(app: App, limit: int) -> list[tuple[Located, dict[str, object]]]:
+async def _letters(app: App, limit: int | None) -> list[Letter]:
     async with connect(app) as link:
-        letters = link.dead_letters()
-        found = [place for inbox in await _inboxes(app, link) for place in await letters.dead(inbox, limit=limit)]
-        found.sort(key=lambda place: place.at or 0, reverse=True)
-        return [(place, _facts(link, place)) for place in found]
+        return [each async for each in every_letter(app, link, limit=limit)]
 
 
-async def _inboxes(app: App, link: Link) -> Sequence[str]:
-    # Only the flag narrows the list: an operator whose shell belongs to an agent still sees everything.
-    if app.flags.get("agent"):
-        return [app.agent]
-    return await link.inspectable(to="list inboxes").inboxes()
-
-
-def _facts(link: Link, place: Located) -> dict[str, object]:
-    message = link.message(place.data)
-    return {
-        "message_id": place.message_id,
-        "agent": place.inbox,
-        "reason": place.reason,
-        "attempts": place.attempts,
-        # What is no message is shown as the text that it is.
-        "message": (place.data or b"").decode(errors="replace")
-        if isinstance(message, InvalidMessage)
-        else as_json(message),
-    }
-
-
-def _row(place: Located, facts: dict[str, object]) -> list[object]:
-    message = facts["message"]
-    age = duration(None if place.at is None else time.time() - place.at)
-    if not isinstance(message, dict):
-        return [age, place.inbox, None, place.attempts, place.reason, None, preview(message)]
-    return [
-        age,
-        place.inbox,
-        message["message_type"],
-        place.attempts,
-        place.reason,
-        message["from_agent"],
-        preview(message["body"]["content"]),
-    ]
-
-
-dlq.add_command(list_letters)
-dlq.add_command(show)
+for _each in (list_letters, show, requeue, purge):
+    dlq.add_command(_each)

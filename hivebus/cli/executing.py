@@ -42,6 +42,8 @@ class Executor:
             await self._taker.settle([DeadLetter(delivery.token, "crash_loop")])
             warn(f"{message.message_id} is a dead letter: crash_loop")
             return False
+        if not message.delivery_options.require_ack:
+            return await self._handle_unacknowledged(taken)
         # The server knows that it runs before it does: if this process dies now, the message is suspect.
         if (await self._taker.settle([Start(delivery.token)]))[0] != "done":
             return False
@@ -61,8 +63,16 @@ class Executor:
             )
         return outcome == "done" and isinstance(settlement, Ack)
 
-    async def _run(self, taken: Taken) -> int | None:
-        """Return the exit code, or None when the lease was lost meanwhile."""
+    async def _handle_unacknowledged(self, taken: Taken) -> bool:
+        """Settle it first, because its sender wanted no ack; what the command then says changes nothing."""
+        await self._taker.settle([Ack(taken.delivery.token)])
+        status = await self._run(taken, held=False)
+        if status:
+            warn(f"{taken.message.message_id}: the command exited with {status}; it wanted no ack, so not again")
+        return status == 0
+
+    async def _run(self, taken: Taken, *, held: bool = True) -> int | None:
+        """Return the exit code, or None when the lease on what is *held* was lost meanwhile."""
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
             "-c",
@@ -78,7 +88,7 @@ class Executor:
         try:
             while not (fed.done() or interrupted.done() or lost):
                 await asyncio.wait({fed, interrupted}, timeout=self._lease / 3, return_when=asyncio.FIRST_COMPLETED)
-                lost = not fed.done() and not await self._still_ours(taken)
+                lost = held and not fed.done() and not await self._still_ours(taken)
         finally:
             interrupted.cancel()
             if not fed.done():

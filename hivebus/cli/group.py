@@ -12,6 +12,7 @@ from hivebus.errors import ConfigError
 SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Send and receive": {
         "send": ("hivebus.cli.send:send", "Send one message"),
+        "cancel": ("hivebus.cli.cancel:cancel", "Take back a message that nobody was handed yet"),
         "inbox": ("hivebus.cli.inbox:inbox", "List what waits for you and what you hold; takes nothing"),
         "receive": ("hivebus.cli.receive:receive", "Take messages out of your inbox, under a lease"),
         "extend": ("hivebus.cli.settle:extend", "Keep a message that you hold for longer"),
@@ -22,7 +23,8 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Watch": {
         "trace": ("hivebus.cli.trace:trace", "Show what became of one message"),
         "queues": ("hivebus.cli.queues:queues", "Count what waits in every inbox"),
-        "dlq": ("hivebus.cli.dlq:dlq", "Look at the dead letters"),
+        "replay": ("hivebus.cli.replay:replay", "Send a part of an agent's history again"),
+        "dlq": ("hivebus.cli.dlq:dlq", "Look at the dead letters, queue them again, or delete them"),
     },
     "Server": {},
     "Move away from tmux": {},
@@ -38,7 +40,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 """By section of the help: name -> where the command is, and its first line of help."""
 
 PLUGIN_SECTIONS: Mapping[str, str] = {
-    **dict.fromkeys(("up", "down", "logs", "demo"), "Server"),
+    **dict.fromkeys(("up", "down", "logs", "demo", "doctor", "drill"), "Server"),
     **dict.fromkeys(("migrate", "bridge", "tail"), "Move away from tmux"),
 }
 """Where the commands of our own plugins stand; those of other plugins have a section of their own."""

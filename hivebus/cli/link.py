@@ -13,7 +13,7 @@ from hivebus import opening
 from hivebus.cli.app import App
 from hivebus.codec import Codec
 from hivebus.errors import InvalidMessage, NotFound, Unsupported
-from hivebus.transport import Capabilities, DeadLetters, Inspectable, Located, Publisher, Transport
+from hivebus.transport import Capabilities, DeadLetters, Inspectable, Located, Publisher, Schedules, Transport
 
 if TYPE_CHECKING:
     # The model is imported when a message is read: most commands never do, and it takes a quarter of their time.
@@ -56,6 +56,12 @@ class Link:
         if isinstance(self.transport, DeadLetters):
             return self.transport
         raise _unable("list dead letters", DeadLetters)
+
+    def schedules(self) -> Schedules:
+        """Return the transport as one that takes messages back."""
+        if isinstance(self.transport, Schedules):
+            return self.transport
+        raise _unable("take messages back", Schedules)
 
     def message(self, data: bytes | None) -> Message | InvalidMessage:
         """Return the message, or what is wrong with it."""

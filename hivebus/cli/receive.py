@@ -19,6 +19,7 @@ from hivebus.cli.options import command, duration_type
 from hivebus.cli.output import document, duration, json_line, json_text, line, warn
 from hivebus.cli.taking import TAKING_LEASE, Filter, Stop, Taken, Taker
 from hivebus.errors import Unavailable, Unknown
+from hivebus.housekeeping import Housekeeper, Plan
 from hivebus.setting_rules import MAX_LEASE
 from hivebus.transport import Ack
 
@@ -114,11 +115,20 @@ async def _receive(app: App, wish: Wish) -> ExitCode:
         loop.add_signal_handler(number, stop.set, number)
     async with connect(app) as link:
         receiver = _Receiver(app, link, agent, wish, stop)
+        keeper = _housekeeper(app, link, agent)
+        if wish.follow:
+            keeper.start()
         try:
             await (receiver.follow() if wish.follow else receiver.once())
         finally:
             await receiver.close()
+            await keeper.close()
     return receiver.exit_code()
+
+
+def _housekeeper(app: App, link: Link, agent: str) -> Housekeeper:
+    plan = Plan(keep=app.settings.retention, max_bytes=app.settings.retention_bytes)
+    return Housekeeper(link.transport, agent, plan=plan)
 
 
 class _Receiver:
@@ -188,28 +198,35 @@ class _Receiver:
     async def _show(self, taken: list[Taken]) -> None:
         if not taken:
             return
-        if not self._wish.ack:
+        settled = [each for each in taken if self._is_settled(each)]
+        if len(settled) < len(taken):
             # Before it is shown: whoever reads slowly must not lose what is on the screen.
             await self._taker.keep(self._lease)
         self._print(taken)
         sys.stdout.flush()
         self._came += len(taken)
-        if self._wish.ack:
-            await self._taker.settle([Ack(each.delivery.token) for each in taken])
-        else:
+        if settled:
+            await self._taker.settle([Ack(each.delivery.token) for each in settled])
+        if len(settled) < len(taken):
             self._taker.retire()
 
+    def _is_settled(self, taken: Taken) -> bool:
+        """Tell whether it is settled with its hand-over: by --ack, or because its sender wanted no ack."""
+        return self._wish.ack or not taken.message.delivery_options.require_ack
+
     def _print(self, taken: list[Taken]) -> None:
-        lease = 0 if self._wish.ack else self._lease
+        leases = [0 if self._is_settled(each) else self._lease for each in taken]
         if self._app.as_json:
-            document("receive", {"deliveries": [_facts(each, lease) for each in taken]})
+            document(
+                "receive", {"deliveries": [_facts(each, lease) for each, lease in zip(taken, leases, strict=True)]}
+            )
         elif self._wish.lines:
-            for each in taken:
+            for each, lease in zip(taken, leases, strict=True):
                 json_line(_facts(each, lease))
         else:
-            for each in taken:
+            for each, lease in zip(taken, leases, strict=True):
                 _print_text(each, lease)
-            if not self._wish.ack:
+            if any(leases):
                 self._app.note("-- settle: hivebus ack ID | hivebus retry ID --in 5m | hivebus reject ID WHY")
 
 

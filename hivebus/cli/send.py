@@ -14,7 +14,19 @@ from hivebus.cli.output import document, line, table
 from hivebus.errors import InvalidMessage
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from hivebus.receipt import Receipt
+
+
+def _moment(value: str) -> datetime:
+    """Read what --at says; whether it has a time zone is checked with the message."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} must be a time such as 2026-11-23T12:00:00Z") from None
 
 
 class SendCommand(click.Command):
@@ -59,7 +71,8 @@ class SendCommand(click.Command):
     "--priority", metavar="LEVEL", default="medium", show_default=True, help="low, medium, high, urgent, emergency."
 )
 @click.option("--ttl", type=duration_type(), help="Expires when nobody took it by then.  [default: never]")
-@click.option("--delay", type=duration_type(), default=0, help="Queue it that much later.")
+@click.option("--delay", type=duration_type(), help="Queue it that much later.")
+@click.option("--at", "at", type=_moment, metavar="TIME", help="Queue it then, such as 2026-11-23T12:00:00Z.")
 @click.option("--id", "message_id", metavar="ID", help="Your own id: sending it twice is one message.")
 @click.option("--correlation-id", metavar="ID", help="The id of the message that this one answers.")
 @click.option("--reply-to", metavar="AGENT", help="Who gets the replies.  [default: you]")
@@ -67,6 +80,7 @@ class SendCommand(click.Command):
     "--max-retries", type=int, default=3, show_default=True, help="How often a failing handler gets it again."
 )
 @click.option("--retry-delay", type=duration_type(), default=30, show_default=True, help="Before the first of them.")
+@click.option("--no-ack", is_flag=True, help="Settled when it is handed out: no lease, no second attempt.")
 @click.option("--context", metavar="JSON", help="A JSON object beside the text.")
 @click.option("--metadata", metavar="JSON", help="Another one.")
 def send(
@@ -78,12 +92,14 @@ def send(
     message_type: str,
     priority: str,
     ttl: float | None,
-    delay: float,
+    delay: float | None,
+    at: datetime | None,
     message_id: str | None,
     correlation_id: str | None,
     reply_to: str | None,
     max_retries: int,
     retry_delay: float,
+    no_ack: bool,
     context: str | None,
     metadata: str | None,
 ) -> None:
@@ -92,9 +108,14 @@ def send(
     TO is an agent, or a list of agents with commas. TEXT is taken verbatim; without it, or with -, the
     text is what comes on stdin. A TEXT that looks like an option goes behind --.
 
+    A TIME for --at has a time zone, and is told by the server's clock; what is past is now. hivebus cancel
+    takes a message back until somebody is handed it.
+
     It is stored when this command returns. On exit code 75 the outcome may be unknown: sending again with
     the same --id is safe.
     """
+    if at is not None and delay is not None:
+        raise click.UsageError("give --at or --delay, not both")
     content = _content(text, data, limit=app.settings.max_message)
     from hivebus import sync
 
@@ -110,12 +131,14 @@ def send(
         message_type=message_type,
         priority=priority,
         ttl=ttl,
-        delay=delay,
+        delay=delay or 0,
+        at=at,
         message_id=message_id,
         correlation_id=correlation_id,
         reply_to=reply_to and app.settings.name_of(reply_to),
         max_retries=max_retries,
         retry_delay=retry_delay,
+        require_ack=not no_ack,
         context=_object(context, field="body.context"),
         metadata=_object(metadata, field="body.metadata"),
     )

@@ -26,6 +26,7 @@ class Stored:
         due: when its delay or retry ends.
         started: the handler of the present consumer runs.
         suspect: a consumer died while it was started, and no handler has finished with it since.
+        requeued: how often it came back from the dead letters; letter: its name there.
     """
 
     item: Outgoing
@@ -42,6 +43,9 @@ class Stored:
     consumer: Consumer | None = None
     token: str | None = None
     reason: str | None = None
+    requeued: int = 0
+    letter: str | None = None
+    outcome: bytes | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -74,4 +78,7 @@ class Stored:
             at=self.at,
             priority=self.item.priority,
             data=self.item.data or None,
+            outcome=self.outcome,
+            requeued=self.requeued,
+            letter=self.letter,
         )

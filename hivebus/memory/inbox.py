@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from hivebus.memory.entry import Consumer, Stored
+from hivebus.memory.keeping import Kept
+from hivebus.tidying import Tidied
 from hivebus.transport import (
     Ack,
     Counts,
@@ -33,6 +35,8 @@ from hivebus.transport import (
 LEVELS = (5, 4, 3, 2, 1)
 DEDUP_WINDOW = 3600.0
 """Seconds for which the id of a settled message is still known."""
+OUTCOME_WINDOW = 86_400.0
+"""Seconds for which what a handler returned is kept, and its id known with it."""
 DEAD_LETTER_AGE = 30 * 86_400.0
 """Seconds for which a dead letter is kept."""
 
@@ -51,6 +55,8 @@ class MemoryInbox:
         self._timers: list[tuple[float, int, Callable[[Stored, float], None], Stored]] = []
         self._numbers = itertools.count(1)
         self._last_read: float | None = None
+        self._expired = 0
+        self.kept = Kept()
 
     # --- On the way in --------------------------------------------------------------------------
 
@@ -65,6 +71,7 @@ class MemoryInbox:
         return self._published("scheduled" if item.delay > 0 else "stored", now)
 
     def _accept(self, stored: Stored, now: float) -> None:
+        self.kept.add(stored, now)
         if stored.item.ttl is not None:
             stored.expires = now + stored.item.ttl
             self._call_at(stored.expires, self._expire, stored)
@@ -163,9 +170,12 @@ class MemoryInbox:
         self.advance(now)
         stored = consumer.held.get(settlement.token)
         if stored is None:
+            if isinstance(settlement, Ack) and settlement.result is not None:
+                return self._conclude(settlement, now)
             return self._refusal(settlement.token)
         if isinstance(settlement, Ack):
             stored.release()
+            stored.outcome = settlement.result
             self._finish(stored, "acknowledged", now)
         elif isinstance(settlement, Retry):
             stored.release()
@@ -180,19 +190,36 @@ class MemoryInbox:
         self.advance(now)
         return "done"
 
+    def _conclude(self, ack: Ack, now: float) -> Settled:
+        """Settle what is somebody else's by now: its work is done, and shall not be done again."""
+        stored = self._known.get(ack.token.rpartition("#")[0])
+        if stored is None or stored.is_settled:
+            return "gone"
+        if stored.consumer is not None:
+            stored.release()
+        else:
+            self._remove(stored)
+        stored.outcome = ack.result
+        self._finish(stored, "acknowledged", now)
+        return "done"
+
     def _refusal(self, token: str) -> Settled:
         stored = self._known.get(token.rpartition("#")[0])
         return "gone" if stored is None or stored.is_settled else "stale"
 
     def _finish(self, stored: Stored, state: State, now: float) -> None:
         stored.state = state
-        stored.item = stored.item._replace(data=b"")
-        self._call_at(now + DEDUP_WINDOW, self._forget, stored)
+        if state != "acknowledged":
+            stored.item = stored.item._replace(data=b"")
+        kept = DEDUP_WINDOW if stored.outcome is None else OUTCOME_WINDOW
+        self._call_at(now + kept, self._forget, stored)
 
     def _bury(self, stored: Stored, reason: str, now: float) -> None:
         stored.state = "expired" if reason == "expired" else "dead_lettered"
+        self._expired += reason == "expired"
         stored.reason = reason
-        self._dead[stored.item.message_id] = stored
+        stored.letter = f"dead/{next(self._numbers)}"
+        self._dead[stored.letter] = stored
         self._call_at(now + DEAD_LETTER_AGE, self._forget, stored)
 
     # --- What happens by itself -----------------------------------------------------------------
@@ -202,6 +229,13 @@ class MemoryInbox:
         while self._timers and self._timers[0][0] <= now:
             _, _, action, stored = heapq.heappop(self._timers)
             action(stored, now)
+
+    def tidy(self, now: float, *, keep: float) -> Tidied:
+        """Let happen what is due, forget what was settled long ago, and say what happened since the last time."""
+        self.advance(now)
+        self._take_over(now)
+        expired, self._expired = self._expired, 0
+        return Tidied(expired=expired, trimmed=self.kept.trim(now, keep=keep))
 
     def next_change(self) -> float:
         """Return when something will be due or a lease will end, unless somebody acts before."""
@@ -243,7 +277,7 @@ class MemoryInbox:
     def _forget(self, stored: Stored, now: float) -> None:
         if self._known.get(stored.item.message_id) is stored and stored.is_settled:
             del self._known[stored.item.message_id]
-            self._dead.pop(stored.item.message_id, None)
+            self._dead.pop(stored.letter or "", None)
 
     # --- Looking without taking -----------------------------------------------------------------
 
@@ -282,29 +316,38 @@ class MemoryInbox:
 
     # --- Dead letters and schedules -------------------------------------------------------------
 
-    def dead(self, limit: int, now: float) -> list[Located]:
-        """Return dead letters, newest first."""
+    def dead(self, limit: int, now: float, *, before: str | None = None) -> list[Located]:
+        """Return dead letters, newest first, those behind *before* only."""
         self.advance(now)
-        return [stored.located(self.name, now) for stored in itertools.islice(reversed(self._dead.values()), limit)]
+        letters: Iterator[Stored] = reversed(self._dead.values())
+        if before is not None:
+            letters = itertools.islice(itertools.dropwhile(lambda each: each.letter != before, letters), 1, None)
+        return [stored.located(self.name, now) for stored in itertools.islice(letters, limit)]
 
-    def requeue(self, message_id: str, now: float) -> bool:
-        """Queue a dead letter again as if it had just been accepted; False when there is none."""
-        self.advance(now)
-        dead = self._dead.pop(message_id, None)
+    def requeue(self, name: str, now: float) -> bool:
+        """Queue a dead letter again, with nothing counted and no time to live; False when there is none."""
+        dead = self._take_letter(name, now)
         if dead is None:
             return False
-        again = Stored(item=dead.item._replace(delay=0), at=time.time(), accepted=now)
-        self._known[message_id] = again
+        item = dead.item._replace(delay=0, ttl=None)
+        again = Stored(item=item, at=time.time(), accepted=now, requeued=dead.requeued + 1)
+        self._known[item.message_id] = again
         self._accept(again, now)
         return True
 
-    def purge(self, message_id: str, now: float) -> bool:
+    def purge(self, name: str, now: float) -> bool:
         """Delete a dead letter for good; False when there is none."""
-        self.advance(now)
-        if self._dead.pop(message_id, None) is None:
+        dead = self._take_letter(name, now)
+        if dead is None:
             return False
-        del self._known[message_id]
+        del self._known[dead.item.message_id]
         return True
+
+    def _take_letter(self, name: str, now: float) -> Stored | None:
+        """Take a letter away, by its name or by the id of its message."""
+        self.advance(now)
+        known = self._known.get(name)
+        return self._dead.pop(known.letter or "" if known else name, None)
 
     def cancel(self, message_id: str, now: float) -> bool:
         """Take back what was never handed out; False for anything else."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from hivebus import limits
 from hivebus.errors import HivebusError, InvalidMessage, Unavailable, Unsupported
-from hivebus.memory.inbox import DEDUP_WINDOW, LEVELS, MemoryInbox
+from hivebus.memory.inbox import DEDUP_WINDOW, LEVELS, OUTCOME_WINDOW, MemoryInbox
+from hivebus.memory.keeping import MOST_AGE
 from hivebus.memory.reader import MemoryReader
 from hivebus.memory.server import MemoryServer, server_for
+from hivebus.tidying import Holding, Shed, Tidied, Tidying
 from hivebus.transport import (
     Capabilities,
+    Clock,
     Counts,
     DeadLetters,
     Directory,
@@ -25,13 +30,14 @@ from hivebus.transport import (
     Outgoing,
     Published,
     Reader,
+    Replayable,
     Schedules,
     Transport,
     native,
 )
 
 
-class MemoryTransport(Transport, Inspectable, DeadLetters, Schedules, Directory):
+class MemoryTransport(Transport, Inspectable, Replayable, Tidying, DeadLetters, Schedules, Clock, Directory):
     """All transports made for one URL and namespace in one event loop are clients of one server."""
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -53,8 +59,10 @@ class MemoryTransport(Transport, Inspectable, DeadLetters, Schedules, Directory)
             dedup=native(DEDUP_WINDOW),
             attempts=native("exact"),
             atomic_reply=native(),
+            outcomes=native(OUTCOME_WINDOW),
             inspect=native(),
             dead_letters=native(),
+            replay=native(MOST_AGE),
             retention_guard=native(),
             directory=native(),
             max_body=native(self._endpoint.limit),
@@ -93,10 +101,41 @@ class MemoryTransport(Transport, Inspectable, DeadLetters, Schedules, Directory)
     async def peek(self, inbox: str, *, limit: int) -> Sequence[Located]:
         return [located for each in self._server.existing([inbox]) for located in each.peek(limit, _now())]
 
-    # --- DeadLetters and Schedules ----------------------------------------------------------------
+    # --- Replayable and Tidying -------------------------------------------------------------------
 
-    async def dead(self, inbox: str, *, limit: int) -> Sequence[Located]:
-        return [located for each in self._server.existing([inbox]) for located in each.dead(limit, _now())]
+    async def history(self, inbox: str, *, since: float, limit: int, until: float = 0) -> AsyncIterator[Located]:
+        now = _now()
+        kept = (each.kept.history(now, since=since, until=until) for each in self._server.existing([inbox]))
+        for stored in islice(chain.from_iterable(kept), limit):
+            yield stored.located(inbox, now)
+
+    async def tidy(self, inbox: str, *, keep: float) -> Tidied:
+        return self._existing(inbox).tidy(_now(), keep=keep)
+
+    async def holding(self, inboxes: Sequence[str]) -> Sequence[Holding]:
+        return [self._existing(inbox).kept.holding(_now()) for inbox in inboxes]
+
+    async def shed(
+        self,
+        inbox: str,
+        *,
+        older_than: float,
+        limit: int,
+        want: int | None = None,
+        dry_run: bool = False,
+        behind: str = "",
+    ) -> Shed:
+        kept = self._existing(inbox).kept
+        return kept.shed(
+            _now(), older_than=older_than, limit=limit, want=want, dry_run=dry_run, behind=int(behind or 0)
+        )
+
+    # --- DeadLetters, Schedules and Clock -------------------------------------------------------------
+
+    async def dead(self, inbox: str, *, limit: int, before: str | None = None) -> Sequence[Located]:
+        return [
+            located for each in self._server.existing([inbox]) for located in each.dead(limit, _now(), before=before)
+        ]
 
     async def requeue(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
         results = [self._existing(inbox).requeue(each, _now()) for each in ids]
@@ -108,6 +147,9 @@ class MemoryTransport(Transport, Inspectable, DeadLetters, Schedules, Directory)
 
     async def cancel(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
         return [self._existing(inbox).cancel(each, _now()) for each in ids]
+
+    async def now(self) -> float:
+        return time.time()
 
     # --- Directory --------------------------------------------------------------------------------
 

@@ -7,11 +7,35 @@ import pytest
 from hivebus.testing import Check, all_checks, run_check
 from hivebus.transport import Listener, Publisher
 
-from .saboteurs import directory, giving_up, inspecting, leases, listening, publishing, receiving, settling
+from .saboteurs import (
+    concluding,
+    directory,
+    giving_up,
+    inspecting,
+    keeping,
+    leases,
+    listening,
+    operating,
+    publishing,
+    receiving,
+    settling,
+)
 from .saboteurs.honest import Honest
 from .small_transports import Radio
 
-ROOMS = (publishing, receiving, settling, leases, inspecting, giving_up, directory, listening)
+ROOMS = (
+    publishing,
+    receiving,
+    settling,
+    concluding,
+    leases,
+    inspecting,
+    giving_up,
+    operating,
+    keeping,
+    directory,
+    listening,
+)
 SABOTEURS = {
     name: saboteur
     for room in ROOMS

@@ -170,7 +170,7 @@ async def running(bus: Bus, *, concurrency: int = 16) -> AsyncIterator[asyncio.T
     """Let a bus handle messages for the length of the block; what its `run` raises is raised."""
     task = asyncio.create_task(bus.run(concurrency=concurrency))
     try:
-        await until(lambda: bus._consumer or task.done())
+        await until(lambda: bus._consuming.consumer or task.done())
         yield task
     finally:
         bus.stop(grace=5)

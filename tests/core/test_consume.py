@@ -138,7 +138,7 @@ async def test_closing_the_bus_ends_every_loop_over_it() -> None:
 
     async with bus:
         loops = [asyncio.create_task(loop(number)) for number in range(4)]
-        await until(lambda: len(bus._inflows) == 4)
+        await until(lambda: len(bus._consuming.inflows) == 4)
         await asyncio.sleep(0.01)
     async with asyncio.timeout(5):
         await asyncio.gather(*loops)
@@ -202,7 +202,7 @@ async def test_take_returns_none_when_nothing_comes() -> None:
 async def test_take_waits_for_what_comes_in_time() -> None:
     async with Bus("memory://", agent="dev") as bus:
         taking = asyncio.create_task(bus.take(wait=10))
-        await until(lambda: bus._inflows)
+        await until(lambda: bus._consuming.inflows)
         await bus.send("dev", "late")
         message = await taking
         assert message is not None and message.content == "late"

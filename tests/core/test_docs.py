@@ -197,6 +197,7 @@ def test_the_numbers_of_delivery_are_those_of_the_code() -> None:
         ["settled messages are kept", f"{constant(lua, 'HISTORY') // 3_600_000} h"],
         ["lease of a Bus", f"{bus['lease'].default:g} s"],
         ["lease of hivebus receive", f"{KEPT_LEASE:g} s"],
+        ["what a handler returned is kept, with once=True", f"{constant(lua, 'OUTCOME_KEPT') // 1000} s"],
         ["max_retries", f"{options.max_retries}"],
         ["retry_delay", f"{options.retry_delay} s"],
         ["factor between two retries", f"{retry.FACTOR:g}"],

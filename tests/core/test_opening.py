@@ -29,7 +29,7 @@ async def test_what_is_required_and_there_is_connected_to() -> None:
 
 
 async def test_what_is_required_and_missing_fails_at_connect_and_is_listed() -> None:
-    transport = FlakyTransport(capable=lambda capabilities: replace(capabilities, fencing=ABSENT))
+    transport = FlakyTransport(capable=lambda capabilities: replace(capabilities, fencing=ABSENT, replay=ABSENT))
     with pytest.raises(Unsupported, match="does not offer: fencing, replay"):
         async with Bus("memory://", agent="pm", require=("fencing", "ttl", "replay"), plugins=[Serving(transport)]):
             pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from time import monotonic
 
 import pytest
 
@@ -127,10 +128,50 @@ async def test_it_gives_up_after_its_bound_and_tells_the_sender(
     assert (await sending.send(item("b"))).state == "stored"
 
 
+async def wait_behind_a_batch(monkeypatch: pytest.MonkeyPatch, *, late_attempt: float) -> tuple[float, float]:
+    """Submit while a batch is in vain under way; return how long that one took, and how long the next."""
+
+    async def hang(publish: Publish, batch: Sequence[Outgoing]) -> Results:
+        await asyncio.sleep(0.3)
+        raise Unknown("no answer")
+
+    monkeypatch.setattr(outbox, "GIVE_UP_AFTER", 0.5)
+    monkeypatch.setattr(outbox, "LATE_ATTEMPT", late_attempt)
+    transport = FlakyTransport(troubles=[hang] * 1000)
+    transport.abandonable = True
+    sending = await outbox_of(transport)
+
+    async def timed(name: str) -> float:
+        began = monotonic()
+        with pytest.raises(Unknown):
+            await sending.send(item(name))
+        return monotonic() - began
+
+    first = asyncio.create_task(timed("a"))
+    await asyncio.sleep(0.05)
+    second = await timed("b")
+    third = await timed("c")
+    assert third >= 0.3, "who comes later is tried for as long as anybody"
+    return await first, second
+
+
+async def test_who_waits_behind_a_batch_that_is_given_up_does_not_wait_as_long_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = await wait_behind_a_batch(monkeypatch, late_attempt=0.1)
+    assert first < 0.8 and second < 0.8
+
+
+async def test_saboteur_whoever_waits_gets_a_whole_turn_of_his_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Outbox, "_take_late", lambda self, batch: 0)
+    _, second = await wait_behind_a_batch(monkeypatch, late_attempt=0.1)
+    assert second > 0.8
+
+
 async def test_who_submits_meanwhile_waits_for_the_batch_that_is_sent_again() -> None:
     transport = FlakyTransport(troubles=[loses_the_request, loses_the_request])
     sending = await outbox_of(transport)
-    first = asyncio.create_task(sending.send(item("a")))
+    first = asyncio.ensure_future(sending.send(item("a")))
     while not transport.batches:
         await asyncio.sleep(0)
     await asyncio.gather(first, sending.send(item("b")))

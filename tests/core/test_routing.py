@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hivebus.errors import Unsupported
+from hivebus.heading import heading_of
 from hivebus.routing import inboxes_of, route
 from hivebus.transport import Outgoing
 
@@ -26,7 +27,6 @@ def test_an_agent_may_have_a_name_that_begins_like_everyone() -> None:
 
 
 def test_every_recipient_gets_the_same_message_under_the_same_id() -> None:
-    items = route(
-        to_agent=("a", "b"), message_id="id", message_type="question", priority="urgent", ttl=60, delay=1, data=b"{}"
-    )
+    heading = heading_of("pm-agent", ["a", "b"], "question", "urgent")
+    items = route(heading, message_id="id", ttl=60, delay=1, data=b"{}")
     assert items == [Outgoing(name, "id", "agent.a,b.question", 4, 1, 60, b"{}") for name in ("a", "b")]

@@ -96,6 +96,8 @@ WRONG = {
     "max_message": "2MiB",
     "max_messages": "0",
     "max_bytes": "lots",
+    "retention": "2ms",
+    "retention_bytes": "1KiB",
 }
 
 

@@ -27,7 +27,7 @@ def test_a_time_is_written_as_the_model_writes_it(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(stamps, "time_ns", lambda: nanoseconds)
     moment = Stamps().now()
     assert datetime.fromisoformat(moment).timestamp() == nanoseconds // 1_000_000 / 1000
-    data = encode(compose(from_agent="pm", to_agent="dev", content="x", timestamp=moment))
+    data = encode(compose(from_agent="pm", to_agent="dev", content="x")._replace(timestamp=moment))
     assert Message.from_json(data).to_json() == data
 
 

@@ -14,8 +14,9 @@ from uuid import uuid4
 
 import pytest
 
-from hivebus.bus import CANCEL_GRACE, Bus
+from hivebus.bus import Bus
 from hivebus.consumer import Consumer
+from hivebus.consuming import CANCEL_GRACE
 from hivebus.message import Message
 from hivebus.signals import stop_on_signals
 from hivebus.transport import Delivery
@@ -279,3 +280,19 @@ async def test_a_process_that_is_told_to_end_finishes_its_work_and_hands_back_th
         # asyncio cancels its main task on Ctrl-C, which gives handlers half a second.
         assert states[1:] == ["queued", "queued"]
     assert counts.in_flight == 0
+
+
+async def test_a_bus_that_is_told_to_stop_while_it_opens_its_inbox_ends() -> None:
+    async with Bus("memory://", agent="dev") as bus:
+        running = asyncio.create_task(bus.run())
+        await asyncio.sleep(0)
+        bus.stop()
+        async with asyncio.timeout(10):
+            await running
+        # And can be run again.
+        again = asyncio.create_task(bus.run())
+        await asyncio.sleep(0.05)
+        assert not again.done()
+        bus.stop()
+        async with asyncio.timeout(10):
+            await again

@@ -195,11 +195,12 @@ def test_what_is_unknown_is_sent_again_with_the_same_id(monkeypatch: pytest.Monk
 
 
 def test_what_stays_unknown_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    shot = Shot(*(Unknown("lost") for _ in range(9)))
+    monkeypatch.setattr(sync, "GIVE_UP_AFTER", 0.5)
+    shot = Shot(*(Unknown("lost") for _ in range(1000)))
     serve(monkeypatch, lambda endpoint: shot)
     with pytest.raises(Unknown):
         send()
-    assert len(shot.batches) == sync.TRIES
+    assert len(shot.batches) >= 2
 
 
 @pytest.mark.parametrize("error", [QueueFull("dev is full"), Unavailable("away")])

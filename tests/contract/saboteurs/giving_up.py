@@ -13,14 +13,15 @@ from .honest import Honest, sabotages
 
 @sabotages("a_dead_letter_is_listed_with_its_reason")
 class ListsTheOldestFirst(Honest):
-    async def dead(self, inbox: str, *, limit: int) -> Sequence[Located]:
-        return list(reversed(await super().dead(inbox, limit=limit)))
+    async def dead(self, inbox: str, *, limit: int, before: str | None = None) -> Sequence[Located]:
+        return list(reversed(await super().dead(inbox, limit=limit, before=before)))
 
 
 @sabotages("an_expired_message_is_a_dead_letter")
 class DropsWhatExpired(Honest):
-    async def dead(self, inbox: str, *, limit: int) -> Sequence[Located]:
-        return [each for each in await super().dead(inbox, limit=limit) if each.reason != "expired"]
+    async def dead(self, inbox: str, *, limit: int, before: str | None = None) -> Sequence[Located]:
+        letters = await super().dead(inbox, limit=limit, before=before)
+        return [each for each in letters if each.reason != "expired"]
 
 
 @sabotages("a_requeued_dead_letter_starts_anew")
