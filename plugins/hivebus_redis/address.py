@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 from hivebus.errors import ConfigError
 from hivebus.transport import Endpoint
 
-OPTIONS = ("max_messages", "max_bytes")
+OPTIONS = ("max_messages", "max_bytes", "replicas")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +20,14 @@ class Address:
         where: the server as it may be shown: no user, no password.
         max_messages: how many unsettled messages an inbox may hold.
         max_bytes: how many bytes they may have.
+        replicas: how many copies make a message replicated, for who asks for that level.
     """
 
     url: str
     where: str
     max_messages: int
     max_bytes: int
+    replicas: int = 1
 
 
 def parse_endpoint(endpoint: Endpoint) -> Address:
@@ -40,6 +42,7 @@ def parse_endpoint(endpoint: Endpoint) -> Address:
         where=f"{parts.scheme}://{parts.hostname or ''}{f':{port}' if port else ''}{parts.path}",
         max_messages=limits.get("max_messages", endpoint.max_messages),
         max_bytes=limits.get("max_bytes", endpoint.max_bytes),
+        replicas=limits.get("replicas", 1),
     )
 
 

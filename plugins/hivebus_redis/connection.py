@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar, cast
 
 from hiredis import pack_command
 from redis import exceptions
@@ -12,14 +12,16 @@ from redis.asyncio.connection import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from hivebus.errors import ConfigError, Unsupported
+from hivebus.errors import ConfigError, HivebusError, Unavailable, Unsupported
+from hivebus_redis import alarms
 from hivebus_redis.address import Address
-from hivebus_redis.errors import translated
+from hivebus_redis.errors import is_demoted, translated, while_away, while_starting
 from hivebus_redis.library import read_prefix, read_source
 from hivebus_redis.wire import Wire
 
 CONNECT_TIMEOUT = 2.0
 REPLY_TIMEOUT = 5.0
+T = TypeVar("T")
 Word = str | bytes | int
 # The stubs of hiredis take one word only.
 _pack = cast(Callable[[tuple[Word, ...]], bytes], pack_command)
@@ -38,13 +40,33 @@ class Channel:
         self._wire: Wire | None = None
         self._connecting = asyncio.Lock()
 
-    async def call(self, *words: Word) -> Any:
-        """Send one command and return its reply, as RESP2 has it: bytes, int, list or None."""
+    async def call(self, *words: Word, rings: Callable[[], None] | None = None) -> Any:
+        """Send one command and return its reply, as RESP2 has it: bytes, int, list or None.
+
+        *rings* is called as soon as there is a reply.
+        """
         wire = self._wire
         if wire is None or not wire.is_open:
             wire = await self.connect()
         with translated(self._where):
-            return await wire.ask(_pack(words), within=self._reply_timeout)
+            return await wire.ask(_pack(words), within=self._reply_timeout, rings=rings)
+
+    @property
+    def wire(self) -> Wire | None:
+        """The connection as long as it is whole; the next one is another."""
+        return self._wire if self._wire is not None and self._wire.is_open else None
+
+    async def call_both(self, words: Sequence[Word], then: Sequence[Word]) -> tuple[Any, Any]:
+        """Send two commands behind each other on one and the same connection, and return both replies."""
+        wire = self.wire or await self.connect()
+        with translated(self._where):
+            asked = (wire.ask(_pack(tuple(each)), within=self._reply_timeout) for each in (words, then))
+            # Both are heard, whatever the first one says.
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            for answer in answers:
+                if isinstance(answer, BaseException):
+                    raise answer
+            return answers[0], answers[1]
 
     async def connect(self) -> Wire:
         """Return the connection, made anew when there is none; nothing is sent that could be stored."""
@@ -57,10 +79,14 @@ class Channel:
             self._wire = Wire(self._connection)
             return self._wire
 
-    async def close(self) -> None:
-        """Drop the connection; whoever waits for an answer is told."""
+    def drop(self) -> None:
+        """Give the connection up; whoever waits for an answer is told, and the next call makes a new one."""
         if self._wire is not None:
             self._wire.break_off(exceptions.ConnectionError("closed by this side"))
+
+    async def close(self) -> None:
+        """Drop the connection; whoever waits for an answer is told."""
+        self.drop()
         await self._connection.disconnect(nowait=True)
 
 
@@ -77,9 +103,12 @@ class Server:
         self.address = address
         self.where = address.where
         self._prefix = read_prefix()
+        # Read now: an upgrade may put another text in its place while this process runs.
+        self._source = read_source()
         self._channels: list[Channel] = []
-        self._publishing = self.channel()
+        self.publishing = self.channel()
         self._asking = self.channel()
+        self._is_known = False
 
     def channel(self, *, reply_timeout: float = REPLY_TIMEOUT) -> Channel:
         """Return a new channel, connected at first use and closed together with the server."""
@@ -89,13 +118,21 @@ class Server:
 
     async def connect(self) -> None:
         """Connect, and make sure of the functions."""
-        await self._publishing.connect()
-        # Asked first: a server that is out of memory, or that keeps loading to its operator, refuses to load them.
-        await self.call("ping", (), (), channel=self._publishing)
+        await while_starting(self._introduce)
+        self._is_known = True
 
     async def publish(self, keys: Sequence[str], args: Sequence[Word]) -> Any:
         """Call the ``publish`` function."""
-        return await self.call("publish", keys, args, channel=self._publishing)
+        return await self.call("publish", keys, args, channel=self.publishing)
+
+    async def publish_and_wait(
+        self, keys: Sequence[str], args: Sequence[Word], *, copies: int, within_ms: int
+    ) -> tuple[Any, int]:
+        """Call the ``publish`` function; return its reply, and how many replicas had it in time."""
+        words = ("FCALL", self._prefix + "publish", len(keys), *keys, *args)
+        return await self._healed(
+            self.publishing, lambda: self.publishing.call_both(words, ("WAIT", copies, within_ms))
+        )
 
     async def call(
         self, function: str, keys: Sequence[str], args: Sequence[Word], *, channel: Channel | None = None
@@ -105,12 +142,13 @@ class Server:
         words = ("FCALL", self._prefix + function, len(keys), *keys, *args)
         try:
             return await channel.call(*words)
-        except Unsupported as error:
-            if "Function not found" not in str(error):
-                raise
-        # A flushed or replaced server: what it lost is loaded again.
-        await self._load(channel)
+        except (Unsupported, Unavailable) as error:
+            await self._heal(channel, error)
         return await channel.call(*words)
+
+    async def ask(self, function: str, keys: Sequence[str], args: Sequence[Word]) -> Any:
+        """Call a function that may be called twice: again while the server is away, for a bounded time."""
+        return await while_away(lambda: self.call(function, keys, args), where=self.where)
 
     async def command(self, *words: Word) -> Any:
         """Run a plain command."""
@@ -126,9 +164,34 @@ class Server:
         for channel in self._channels:
             await channel.close()
 
+    async def _introduce(self) -> None:
+        await self.publishing.connect()
+        # Asked first: a server that is out of memory, or that keeps loading to its operator, refuses to load them.
+        await self.call("ping", (), (), channel=self.publishing)
+
+    async def _healed(self, channel: Channel, ask: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await ask()
+        except (Unsupported, Unavailable) as error:
+            await self._heal(channel, error)
+        return await ask()
+
+    async def _heal(self, channel: Channel, error: HivebusError) -> None:
+        """Make what failed possible, or raise *error*."""
+        if is_demoted(error):
+            # Its name may lead to the new primary, so the next attempt looks it up again.
+            channel.drop()
+            raise error
+        if "Function not found" not in str(error):
+            raise error
+        # A flushed or replaced server: what it lost is loaded again.
+        if self._is_known:
+            alarms.functions_were_gone(self.where)
+        await self._load(channel)
+
     async def _load(self, channel: Channel) -> None:
         try:
-            await channel.call("FUNCTION", "LOAD", read_source())
+            await channel.call("FUNCTION", "LOAD", self._source)
         except Unsupported as error:
             if "already exists" not in str(error):
                 raise

@@ -20,7 +20,7 @@ class RedisDirectory(Directory):
 
     async def read(self, kind: str) -> Mapping[str, Entry]:
         """Return the live entries of a kind."""
-        rows = await self._server.call("read", (self._layout.directory(kind),), ())
+        rows = await self._server.ask("read", (self._layout.directory(kind),), ())
         return {rows[at].decode(): Entry(json.loads(rows[at + 2]), int(rows[at + 1])) for at in range(0, len(rows), 3)}
 
     async def write(
@@ -39,7 +39,9 @@ class RedisDirectory(Directory):
             "" if ttl is None else int(ttl * 1000),
             "" if value is None else json.dumps(value),
         )
-        version: int = await self._server.call("write", (self._layout.directory(kind),), args)
+        # Whoever expects a version must not try twice: its own first attempt would be in the way.
+        write = self._server.ask if expect is None else self._server.call
+        version: int = await write("write", (self._layout.directory(kind),), args)
         if version < 0:
             raise Conflict(
                 f"{kind}/{name} has another version than {expect}",

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from time import monotonic
+from typing import TypeVar
 
 from redis import exceptions
 
-from hivebus.errors import BrokerFull, HivebusError, NotPermitted, Unavailable, Unknown, Unsupported
+from hivebus.errors import BrokerFull, HivebusError, NotPermitted, Unavailable, Unknown, Unsupported, is_passing
 
-_REPLIES = {
+PATIENCE = 10.0
+"""Seconds for which a server that is starting is waited for."""
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 1.0
+T = TypeVar("T")
+_REPLIES: Mapping[str, tuple[type[HivebusError], str, str]] = {
     "OOM": (BrokerFull, "the server is out of memory", "let consumers drain it, or raise its maxmemory"),
     "MISCONF": (BrokerFull, "the server cannot write to its disk", "free disk space; it goes on by itself"),
     "LOADING": (Unavailable, "the server is still loading its data", "try again in a moment"),
@@ -17,6 +26,9 @@ _REPLIES = {
     "CLUSTERDOWN": (Unavailable, "the cluster is down", "try again in a moment"),
     "TRYAGAIN": (Unavailable, "the cluster is moving the inbox", "try again in a moment"),
     "MASTERDOWN": (Unavailable, "the primary is down", "try again in a moment"),
+    "NOREPLICAS": (Unavailable, "the server has fewer replicas than its min-replicas-to-write", "start its replicas"),
+    "BUSY": (Unavailable, "the server is busy with a script", "try again in a moment"),
+    "UNBLOCKED": (Unavailable, "the server is no longer in charge of the inbox", "try again in a moment"),
     "NOPERM": (NotPermitted, "an access rule of the server forbids it", "ask the operator for the rights of an agent"),
     "NOAUTH": (NotPermitted, "the server wants a password", "put it into the URL: redis://user:password@host"),
     "WRONGPASS": (NotPermitted, "the server refused user or password", "check the URL"),
@@ -66,6 +78,48 @@ def translate(error: Exception, where: str, *, connecting: bool = False) -> Hive
     return _reply(error, text, where)
 
 
+async def while_starting(work: Callable[[], Awaitable[T]], *, patience: float = PATIENCE) -> T:
+    """Do *work* again while the server says that it is about to take commands, for *patience* seconds."""
+    return await _again(work, lambda error: _said(error, "LOADING", "BUSY"), patience)
+
+
+async def while_away(work: Callable[[], Awaitable[T]], *, where: str, patience: float = PATIENCE) -> T:
+    """Do *work*, which may be done twice, again while the server is away; for *patience* seconds altogether."""
+    try:
+        async with asyncio.timeout(patience):
+            return await _again(work, is_passing, patience)
+    except TimeoutError:
+        raise Unavailable(
+            f"{where} did not answer within {patience:g} s",
+            cause="it is paused or overloaded, or the line to it is dead",
+            hint="look at the server: hivebus doctor",
+        ) from None
+
+
+async def _again(work: Callable[[], Awaitable[T]], is_over_soon: Callable[[HivebusError], bool], patience: float) -> T:
+    deadline = monotonic() + patience
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return await work()
+        except HivebusError as error:
+            if not is_over_soon(error) or monotonic() + pause > deadline:
+                raise
+        # Full jitter: clients that wait for the same server do not come back together.
+        await asyncio.sleep(random.uniform(0, pause))
+        pause = min(LONGEST_PAUSE, pause * 2)
+
+
+def is_demoted(error: HivebusError) -> bool:
+    """Tell whether the server is not, or no longer, the one to write to."""
+    return _said(error, "READONLY", "MASTERDOWN")
+
+
+def _said(error: HivebusError, *codes: str) -> bool:
+    answer = _answered(error.__cause__)
+    return answer is not None and _code(answer) in codes
+
+
 def _answered(error: BaseException | None) -> Exception | None:
     """Return the server's own words; redis-py hides what it hears while connecting behind a ConnectionError."""
     while error is not None:
@@ -84,19 +138,29 @@ def _refused(error: BaseException | None) -> bool:
 
 
 def _reply(error: Exception, text: str, where: str) -> HivebusError:
-    # redis-py drops the code of replies that it knows, so its classes are asked as well.
-    code = _CODES.get(type(error)) or text.partition(" ")[0].lstrip("-")
-    if "OOM" in text.split(" ", 3)[:2] or "-OOM" in text:
-        code = "OOM"
-    known = _REPLIES.get(code)
+    known = _REPLIES.get(_code(error))
     if known:
         kind, what, hint = known
-        return kind(f"{where}: {what}", cause=text, hint=hint)
+        made: HivebusError = kind(f"{where}: {what}", cause=text, hint=hint)
+        if isinstance(made, BrokerFull):
+            made.passing = _code(error) == "MISCONF"
+        return made
+    if "Function not found" in text:
+        # Flushed again before it could be asked: the next attempt loads them once more.
+        return Unavailable(f"{where}: the server has lost its functions", cause=text, hint="try again in a moment")
     return Unsupported(
         f"{where}: the server refused a command: {text}",
         cause="it may be older than Redis 7.0, or not a Redis at all",
         hint="hivebus transports describe",
     )
+
+
+def _code(error: Exception) -> str:
+    # redis-py drops the code of replies that it knows, so its classes are asked as well.
+    text = str(error)
+    if "OOM" in text.split(" ", 3)[:2] or "-OOM" in text:
+        return "OOM"
+    return _CODES.get(type(error)) or text.partition(" ")[0].lstrip("-")
 
 
 # Not all of redis-py's exceptions are a RedisError. A host name that cannot be looked up is a UnicodeError.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from hivebus.transport import Counts, DeadLetters, Inspectable, Located, Schedules, State
+from hivebus.transport import Clock, Counts, DeadLetters, Inspectable, Located, Schedules, State
 from hivebus_redis.connection import Server, Word
+from hivebus_redis.errors import while_away
 from hivebus_redis.layout import Layout
 
 
-class RedisInspection(Inspectable, DeadLetters, Schedules):
+class RedisInspection(Inspectable, DeadLetters, Schedules, Clock):
     """Derives every answer from the queue itself, in one call per inbox."""
 
     _server: Server
@@ -18,7 +19,9 @@ class RedisInspection(Inspectable, DeadLetters, Schedules):
 
     async def inboxes(self) -> Sequence[str]:
         """Return the names of all inboxes that ever held or awaited a message."""
-        names = await self._server.command("SMEMBERS", self._layout.index())
+        names = await while_away(
+            lambda: self._server.command("SMEMBERS", self._layout.index()), where=self._server.where
+        )
         return sorted(name.decode() for name in names)
 
     async def counts(self, inboxes: Sequence[str]) -> Sequence[Counts]:
@@ -29,19 +32,19 @@ class RedisInspection(Inspectable, DeadLetters, Schedules):
         """Return where each id is known."""
         found: list[Located] = []
         for inbox in inboxes:
-            found += [_located(inbox, row) for row in await self._call("locate", inbox, ["main", *ids])]
+            found += [located(inbox, row) for row in await self._call("locate", inbox, ["main", *ids])]
         return found
 
     async def peek(self, inbox: str, *, limit: int) -> Sequence[Located]:
         """Return what is handed out and what waits, highest level first."""
-        return [_located(inbox, row) for row in await self._call("peek", inbox, ["main", limit])]
+        return [located(inbox, row) for row in await self._call("peek", inbox, ["main", limit])]
 
-    async def dead(self, inbox: str, *, limit: int) -> Sequence[Located]:
+    async def dead(self, inbox: str, *, limit: int, before: str | None = None) -> Sequence[Located]:
         """Return dead letters, newest first."""
-        return [_located(inbox, row) for row in await self._call("dead", inbox, [limit])]
+        return [located(inbox, row) for row in await self._call("dead", inbox, [limit, before or ""])]
 
     async def requeue(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
-        """Queue dead letters again, under their ids, counts reset."""
+        """Queue dead letters again, under their ids, counts reset and without a deadline."""
         return await self._flags("requeue", inbox, ids)
 
     async def purge(self, inbox: str, ids: Sequence[str]) -> Sequence[bool]:
@@ -52,12 +55,16 @@ class RedisInspection(Inspectable, DeadLetters, Schedules):
         """Cancel what nobody was handed yet."""
         return await self._flags("cancel", inbox, ids)
 
+    async def now(self) -> float:
+        """Return the time of the server, by which everything falls due."""
+        return int(await self._server.call("now", (), ())) / 1000
+
     async def _flags(self, function: str, inbox: str, ids: Sequence[str]) -> list[bool]:
         flags = await self._server.call(function, (self._layout.meta(inbox),), ids)
         return [flag == 1 for flag in flags]
 
     async def _call(self, function: str, inbox: str, args: Sequence[Word]) -> list[list[bytes]]:
-        return cast(list[list[bytes]], await self._server.call(function, (self._layout.meta(inbox),), args))
+        return cast(list[list[bytes]], await self._server.ask(function, (self._layout.meta(inbox),), args))
 
 
 def _counts(row: Sequence[object]) -> Counts:
@@ -73,8 +80,9 @@ def _counts(row: Sequence[object]) -> Counts:
     )
 
 
-def _located(inbox: str, row: Sequence[bytes]) -> Located:
-    message_id, state, attempts, consumer, reason, lease, due, at, level, entry, epoch, data = row
+def located(inbox: str, row: Sequence[bytes]) -> Located:
+    """Return where a message is, from the row in which a function tells it."""
+    message_id, state, attempts, consumer, reason, lease, due, at, level, entry, epoch, data, requeued, outcome = row
     token = None
     if consumer:
         token = f"{level.decode()}/{entry.decode()}/{epoch.decode()}/{message_id.decode()}"
@@ -91,4 +99,7 @@ def _located(inbox: str, row: Sequence[bytes]) -> Located:
         at=int(at) / 1000 if at else None,
         priority=int(level) if level else None,
         data=data or None,
+        requeued=int(requeued),
+        outcome=outcome or None,
+        letter=f"dead/{entry.decode()}" if state == b"dead_lettered" or reason else None,
     )

@@ -9,7 +9,20 @@ from __future__ import annotations
 import os
 from zlib import crc32
 
-PARTS = ("common", "publish", "receive", "settle", "inspect", "directory", "register")
+PARTS = (
+    "common",
+    "depth",
+    "publish",
+    "retention",
+    "losses",
+    "receive",
+    "settle",
+    "inspect",
+    "sweep",
+    "history",
+    "directory",
+    "register",
+)
 
 
 def read_prefix() -> str:

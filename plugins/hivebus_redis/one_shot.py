@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
 
-from hivebus.errors import HivebusError, Unavailable
+from hivebus.capabilities import is_as_durable
+from hivebus.errors import DurabilityUnavailable, HivebusError, Unavailable
 from hivebus.transport import Endpoint, OneShot, Outgoing, Published
 from hivebus_redis.address import Address, parse_endpoint
+from hivebus_redis.durability import NEEDED, Level, judge, refusal
 from hivebus_redis.layout import Layout
 from hivebus_redis.library import read_prefix, read_source
 from hivebus_redis.publishing import publish_arguments, published
-from hivebus_redis.resp import Connection, Reply, ReplyError, translate
+from hivebus_redis.resp import REPLY_TIMEOUT, Connection, Reply, ReplyError, translate
+from hivebus_redis.server_facts import pairs_in
 
 UNDERSTOOD = {"db", "ssl_ca_certs"}
 
@@ -22,7 +25,9 @@ def redis_one_shot(endpoint: Endpoint) -> RedisOneShot | None:
     address = parse_endpoint(endpoint)
     if dict(parse_qsl(urlsplit(address.url).query)).keys() - UNDERSTOOD:
         return None
-    return RedisOneShot(address, namespace=endpoint.namespace)
+    # What else may be asked for is found out by the full client.
+    level = "memory" if endpoint.durability == "memory" else None
+    return RedisOneShot(address, namespace=endpoint.namespace, durability=level)
 
 
 def embedded_one_shot(endpoint: Endpoint) -> OneShot:
@@ -31,20 +36,55 @@ def embedded_one_shot(endpoint: Endpoint) -> OneShot:
 
 
 class RedisOneShot(OneShot):
-    """Calls the same server-side function as the full transport."""
+    """Calls the same server-side function as the full transport.
 
-    def __init__(self, address: Address, *, namespace: str, durability: str | None = None) -> None:
+    Args:
+        address: where the server is.
+        namespace: the bus.
+        durability: what is known of it without asking.
+        asks: whether to ask the server what it gives, before anything is stored.
+        wanted: what it must give then.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        namespace: str,
+        durability: str | None = None,
+        asks: bool = False,
+        wanted: str | None = None,
+    ) -> None:
         self._address = address
         self._layout = Layout(namespace)
         self.durability = durability
+        self._asks = asks
+        self._wanted = wanted
 
     def publish_once(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
         """Connect, store, disconnect."""
-        connection = Connection(self._address.url, where=self._address.where)
+        timeout = min(REPLY_TIMEOUT, self.patience)
+        connection = Connection(self._address.url, where=self._address.where, timeout=timeout)
         try:
+            if self._asks:
+                self.durability = self._level(connection)
             return [self._store(connection, item) for item in batch]
+        except DurabilityUnavailable as error:
+            return [error] * len(batch)
         finally:
             connection.close()
+
+    def now(self) -> float | None:
+        """Return the time of the server, by which everything falls due."""
+        connection = Connection(self._address.url, where=self._address.where)
+        try:
+            reply = self._call(connection, "FCALL", read_prefix() + "now", 0)
+        except ReplyError as error:
+            raise translate(error, self._address.where) from error
+        finally:
+            connection.close()
+        assert isinstance(reply, bytes)
+        return int(reply) / 1000
 
     def _store(self, connection: Connection, item: Outgoing) -> Published | HivebusError:
         keys = (self._layout.meta(item.inbox), self._layout.index())
@@ -54,7 +94,17 @@ class RedisOneShot(OneShot):
         except ReplyError as error:
             return translate(error, self._address.where)
         assert isinstance(reply, list)
-        return published(item.inbox, [part for part in reply if isinstance(part, bytes)], self._address)[0]
+        parts = [part for part in reply if isinstance(part, bytes)]
+        return published(item.inbox, parts, self._address, durability=self.durability)[0]
+
+    def _level(self, connection: Connection) -> str:
+        try:
+            found = judge(pairs_in(connection.call("CONFIG", "GET", *NEEDED)))
+        except ReplyError as error:
+            found = Level("memory", f"its configuration cannot be read: {error}")
+        if self._wanted is not None and not is_as_durable(found.name, self._wanted):
+            raise refusal(self._address.where, have=found.name, wanted=self._wanted, why=found.why, hint=found.hint)
+        return found.name
 
     def _call(self, connection: Connection, *words: str | int | bytes) -> Reply:
         try:
@@ -89,4 +139,8 @@ class EmbeddedOneShot(OneShot):
             return self._sender(ensure(self._endpoint.namespace).url).publish_once(batch)
 
     def _sender(self, url: str) -> RedisOneShot:
-        return RedisOneShot(parse_endpoint(replace(self._endpoint, url=url)), namespace=self._endpoint.namespace)
+        address = parse_endpoint(replace(self._endpoint, url=url))
+        # Somebody may have changed what it was started with; asking costs nothing on a socket.
+        sender = RedisOneShot(address, namespace=self._endpoint.namespace, asks=True, wanted=self._endpoint.durability)
+        sender.patience = self.patience
+        return sender

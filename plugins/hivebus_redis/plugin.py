@@ -34,3 +34,5 @@ def register_commands(register: RegisterCommand) -> None:
     register("up", "hivebus_redis.commands:up", summary="Start the embedded server, or say where it is")
     register("down", "hivebus_redis.commands:down", summary="Stop the embedded server; its data stays")
     register("logs", "hivebus_redis.commands:logs", summary="Show the log of the embedded server")
+    register("drill", "hivebus_redis.drill.command:drill", summary="Break a private server, and judge every message")
+    register("doctor", "hivebus_redis.doctor:doctor", summary="Examine the server, and attest it for agents")

@@ -35,20 +35,31 @@ def publish_arguments(inbox: str, items: Sequence[Outgoing], limits: Limits) -> 
     return words
 
 
-def published(inbox: str, reply: Sequence[bytes], limits: Limits) -> list[Published | HivebusError]:
-    """Return one result per message of a ``publish`` call."""
+def published(
+    inbox: str, reply: Sequence[bytes], limits: Limits, *, durability: str | None = None
+) -> list[Published | HivebusError]:
+    """Return one result per message of a ``publish`` call, on a server that gives this *durability*."""
     readers, idle = (int(number) for number in reply[0].split())
     seconds = None if idle < 0 else idle / 1000
-    stored = Published("stored", "accepted", seconds, readers)
+    stored = Published("stored", "accepted", seconds, readers, durability=durability)
     answers: dict[int, Published | HivebusError] = {
         ord("1"): stored,
         ord("2"): stored._replace(state="duplicate"),
         ord("3"): stored._replace(state="scheduled"),
     }
     if b"0" in reply[1]:
-        answers[ord("0")] = QueueFull(
-            f"the inbox of {inbox} is full",
-            cause=f"it may hold {limits.max_messages} unsettled messages or {limits.max_bytes} bytes",
-            hint="let its agent catch up, wait with on_full='wait', or raise max_messages in the URL",
-        )
+        answers[ord("0")] = _full(inbox, reply[2], limits)
     return [answers[letter] for letter in reply[1]]
+
+
+def _full(inbox: str, facts: bytes, limits: Limits) -> QueueFull:
+    depth, size, waited = (int(number) for number in facts.split())
+    oldest = None if waited < 0 else waited / 1000
+    return QueueFull(
+        f"the inbox of {inbox} is full",
+        cause=f"it holds {depth} of {limits.max_messages} unsettled messages and {size} of {limits.max_bytes} bytes"
+        + ("" if oldest is None else f"; the oldest has waited for {oldest:.1f} s"),
+        hint="let its agent catch up, wait with on_full='wait', or raise max_messages in the URL",
+        depth=depth,
+        oldest_seconds=oldest,
+    )

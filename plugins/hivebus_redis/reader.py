@@ -8,11 +8,15 @@ from contextlib import suppress
 
 from hivebus.errors import HivebusError
 from hivebus.transport import Delivery, Inbox, Reader, Retry, Settled, Settlement
-from hivebus_redis.connection import Server
+from hivebus_redis import alarms
+from hivebus_redis.connection import Server, Word
+from hivebus_redis.continuity import Continuity
 from hivebus_redis.horizon import Horizon
 from hivebus_redis.layout import LEVELS, Layout
 from hivebus_redis.settling import Request, bare
 
+CLOSE_TIMEOUT = 2.0
+"""Seconds that handing back may take."""
 MAX_SLEEP = 5.0
 """Seconds after which a sleeping reader looks again in any case."""
 
@@ -24,8 +28,18 @@ class StreamReader(Reader):
     so that it can be left waiting, woken or dropped at any time without losing sight of a message.
     """
 
-    def __init__(self, server: Server, layout: Layout, inbox: Inbox, *, consumer: str, lease: float) -> None:
+    def __init__(
+        self,
+        server: Server,
+        layout: Layout,
+        inbox: Inbox,
+        *,
+        consumer: str,
+        lease: float,
+        continuity: Continuity | None = None,
+    ) -> None:
         self._server = server
+        self._continuity = continuity
         self._layout = layout
         self._inbox = inbox
         self._consumer = consumer
@@ -48,7 +62,7 @@ class StreamReader(Reader):
 
     async def start(self) -> None:
         """Register the consumer, or go on with its registration."""
-        reply = await self._server.call(
+        reply = await self._server.ask(
             "open",
             (*self._keys, self._layout.index()),
             (self._inbox.name, self._inbox.group, self._consumer, self._milliseconds()),
@@ -62,6 +76,8 @@ class StreamReader(Reader):
         while not self._closed:
             self._alarm.clear()
             await self._resynchronise()
+            if self._continuity is not None and self._continuity.is_due:
+                await self._continuity.look()
             if self._horizon is None or wait <= 0:
                 deliveries = await self._poll(limit, start)
                 if deliveries:
@@ -86,6 +102,11 @@ class StreamReader(Reader):
                 channel=self._settling,
             )
             request.answered(reply)
+        for index, late in request.left_behind():
+            answer = await self._server.call(
+                "conclude", (*self._keys, *late.keys), (self._inbox.group, *late.args), channel=self._settling
+            )
+            request.results[index] = "done" if answer == b"d" else "gone"
         self._held -= request.released
         self._started -= request.released
         self._started |= request.started
@@ -105,9 +126,10 @@ class StreamReader(Reader):
         self._closed = True
         self._alarm.set()
         await self._stop_listening()
-        with suppress(HivebusError):
+        with suppress(HivebusError, TimeoutError):
             # A server that is away takes it back by itself when the lease is over.
-            await self._server.call("close", self._keys, (self._inbox.group, self._consumer, self._epoch))
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._server.call("close", self._keys, (self._inbox.group, self._consumer, self._epoch))
         for channel in (self._receiving, self._settling):
             await self._server.forget(channel)
 
@@ -129,7 +151,13 @@ class StreamReader(Reader):
         if kind == b"idle":
             self._horizon = Horizon(rest, due_at=asyncio.get_running_loop().time() + int(due) / 1000)
             self._last_horizon = self._horizon
-        if kind != b"deliveries" or not rest:
+        if kind == b"healed":
+            alarms.stream_was_gone(self._server.where, inbox=self._inbox.name, held=len(self._held))
+            # What is in the new stream is there for the next poll, so do not sleep.
+            self._alarm.set()
+        elif kind != b"deliveries":
+            return []
+        if not rest:
             return []
         # Latin-1 reads whatever bytes a stranger may have chosen for an id.
         deliveries = [_delivery(rest[at].decode("latin-1"), rest[at + 1]) for at in range(0, len(rest), 2)]
@@ -184,7 +212,8 @@ class StreamReader(Reader):
         streams.append(self._layout.bell(self._inbox.name))
         with suppress(HivebusError):
             # The next poll meets the same server and reports what is wrong.
-            await self._bell.call("XREAD", "COUNT", 1, "BLOCK", int(MAX_SLEEP * 1000), "STREAMS", *streams, *ids)
+            words: tuple[Word, ...] = ("BLOCK", int(MAX_SLEEP * 1000), "STREAMS", *streams, *ids)
+            await self._bell.call("XREAD", "COUNT", 1, *words, rings=self._alarm.set)
         self._alarm.set()
 
     async def _stop_listening(self) -> None:

@@ -24,7 +24,7 @@ class Connection:
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``, as `hivebus_redis.address` parsed it.
         where: the server as it may be shown.
-        timeout: seconds that a reply may take.
+        timeout: seconds that a reply may take, and connecting at most.
 
     Raises:
         Unavailable: nobody answers there.
@@ -33,7 +33,7 @@ class Connection:
     def __init__(self, url: str, *, where: str, timeout: float = REPLY_TIMEOUT) -> None:
         self._where = where
         try:
-            self._socket = _connect(url)
+            self._socket = _connect(url, within=min(CONNECT_TIMEOUT, timeout))
         except (OSError, UnicodeError) as error:
             raise _away(where, error) from error
         self._socket.settimeout(timeout)
@@ -117,11 +117,12 @@ def translate(error: ReplyError, where: str) -> HivebusError:
     text = str(error)
     code = text.partition(" ")[0]
     if code in ("OOM", "MISCONF"):
-        return BrokerFull(f"{where}: the server takes no new messages", cause=text, hint="free memory or disk there")
+        what = f"{where}: the server takes no new messages"
+        return BrokerFull(what, cause=text, hint="free memory or disk there", passing=code == "MISCONF")
     # A long command before the password is "ERR Protocol error: unauthenticated ...".
     if code in ("NOAUTH", "WRONGPASS", "NOPERM") or text.startswith("ERR AUTH") or "unauthenticated" in text:
         return NotPermitted(f"{where}: the server refused", cause=text, hint="check user and password in the URL")
-    if code in ("LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN"):
+    if code in ("LOADING", "BUSY", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "NOREPLICAS"):
         return Unavailable(f"{where}: the server is not ready", cause=text, hint="try again in a moment")
     return Unsupported(f"{where}: the server refused a command", cause=text, hint="it must be Redis >= 7.0 or Valkey")
 
@@ -131,11 +132,11 @@ def _away(where: str, cause: object) -> Unavailable:
     return Unavailable(f"no server answers at {where}", cause=str(cause), hint=hint)
 
 
-def _connect(url: str) -> socket.socket:
+def _connect(url: str, *, within: float) -> socket.socket:
     parts = urlsplit(url)
     if parts.scheme == "unix":
         unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        unix.settimeout(CONNECT_TIMEOUT)
+        unix.settimeout(within)
         try:
             unix.connect(unquote(parts.path))
         except OSError:
@@ -143,7 +144,7 @@ def _connect(url: str) -> socket.socket:
             raise
         return unix
     host = parts.hostname or "localhost"
-    tcp = socket.create_connection((host, parts.port or 6379), timeout=CONNECT_TIMEOUT)
+    tcp = socket.create_connection((host, parts.port or 6379), timeout=within)
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if parts.scheme != "rediss":
         return tcp

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hivebus.errors import Unsupported
 from hivebus.transport import Ack, DeadLetter, Extend, Outgoing, Retry, Settled, Settlement, Start
 from hivebus_redis.layout import Layout
 
@@ -28,18 +27,27 @@ class Request:
         self.released: set[str] = set()
         self.started: set[str] = set()
         self._layout = layout
+        self._batch = batch
+        self._outcomes: list[int] = []
         self._tokens = [item.token for item in batch]
         self._order: list[int] = []
         self._starts: set[int] = set()
         self._final: set[int] = set()
         self._acks: dict[str, tuple[list[str], list[str], list[int]]] = {}
         for index, item in enumerate(batch):
-            level, entry, issued, message_id = item.token.split("/", 3)
-            if issued == epoch:
-                self._add(index, item, level, entry, message_id, held=item.token in held)
+            token = item.token
+            level, entry, issued, message_id = token.split("/", 3)
+            if issued != epoch:
+                self._note_outcome(index, item)
+                continue
+            if type(item) is Ack and item.reply is None and item.result is None and token in held:
+                self._acknowledge(index, level, entry, message_id)
+            else:
+                self._add(index, item, level, entry, message_id)
         for level, (entries, ids, indexes) in self._acks.items():
             self.args += ("A", level, len(entries), *entries, *ids)
             self._order += indexes
+            self._final.update(indexes)
         if self.keys:
             self.keys.append(layout.index())
 
@@ -55,19 +63,33 @@ class Request:
             elif index in self._final or letter != ord("d"):
                 self.released.add(self._tokens[index])
 
-    def _add(self, index: int, item: Settlement, level: str, entry: str, message_id: str, *, held: bool) -> None:
+    def left_behind(self) -> Sequence[tuple[int, Request]]:
+        """Return what has an outcome and was found stale: its work is done all the same.
+
+        Each is a place in the batch and a request of its own, for the ``conclude`` function.
+        """
+        left = [index for index in self._outcomes if self.results[index] == "stale"]
+        return [(index, self._alone(self._batch[index])) for index in left]
+
+    def _alone(self, item: Settlement) -> Request:
+        return Request([item], epoch=item.token.split("/", 3)[2], held=set(), layout=self._layout)
+
+    def _note_outcome(self, index: int, item: Settlement) -> None:
+        if isinstance(item, Ack) and item.result is not None:
+            self._outcomes.append(index)
+
+    def _acknowledge(self, index: int, level: str, entry: str, message_id: str) -> None:
+        entries, ids, indexes = self._acks.get(level) or self._acks.setdefault(level, ([], [], []))
+        entries.append(entry)
+        ids.append(message_id)
+        indexes.append(index)
+
+    def _add(self, index: int, item: Settlement, level: str, entry: str, message_id: str) -> None:
         if isinstance(item, Ack):
-            if item.result is not None:
-                raise Unsupported("this transport does not keep handler results", hint="leave out result")
             self._final.add(index)
-            if item.reply is not None:
-                self.args += ("P", level, entry, message_id, *self._reply(item.reply))
-            elif held:
-                entries, ids, indexes = self._acks.setdefault(level, ([], [], []))
-                entries.append(entry)
-                ids.append(message_id)
-                indexes.append(index)
-                return
+            if item.reply is not None or item.result is not None:
+                self._note_outcome(index, item)
+                self.args += ("P", level, entry, message_id, item.result or b"", *self._reply(item.reply))
             else:
                 self.args += ("a", level, entry, message_id)
         elif isinstance(item, Start):
@@ -83,7 +105,9 @@ class Request:
             self.args += ("E", level, entry)
         self._order.append(index)
 
-    def _reply(self, reply: Outgoing) -> tuple[Any, ...]:
+    def _reply(self, reply: Outgoing | None) -> tuple[Any, ...]:
+        if reply is None:
+            return (0, "", "", "", "")
         meta = self._layout.meta(reply.inbox)
         if meta not in self.keys:
             self.keys.append(meta)

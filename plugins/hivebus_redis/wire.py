@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import hiredis
@@ -21,7 +22,7 @@ class Wire(asyncio.Protocol):
 
     def __init__(self, connection: Connection) -> None:
         self._reader = hiredis.Reader(protocolError=exceptions.InvalidResponse, replyError=DefaultParser.parse_error)
-        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[Any], Callable[[], None] | None]] = deque()
         self._why: Exception | None = None
         # redis-py offers no way to hand over a connection that it has made.
         self._transport: asyncio.WriteTransport = connection._writer.transport  # type: ignore[union-attr] # noqa: SLF001
@@ -32,14 +33,17 @@ class Wire(asyncio.Protocol):
         """Whether commands can still be sent."""
         return self._why is None and not self._transport.is_closing()
 
-    async def ask(self, packed: bytes, *, within: float) -> Any:
+    async def ask(self, packed: bytes, *, within: float, rings: Callable[[], None] | None = None) -> Any:
         """Send one packed command and return its answer *within* that many seconds, or raise what redis-py would.
 
         A caller that is cancelled leaves the connection whole: the answer is read and dropped.
+
+        Args:
+            rings: is called as soon as there is an answer, a turn of the loop before the caller has it.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append(answer)
+        self._waiting.append((answer, rings))
         self._transport.write(packed)
         timer = loop.call_later(within, self._expire, answer)
         try:
@@ -70,13 +74,15 @@ class Wire(asyncio.Protocol):
     def _give(self, answer: Any) -> None:
         if not self._waiting:
             return
-        waiting = self._waiting.popleft()
+        waiting, rings = self._waiting.popleft()
         if waiting.done():
             return
         if isinstance(answer, Exception):
             waiting.set_exception(answer)
         else:
             waiting.set_result(answer)
+        if rings is not None:
+            rings()
 
     def _expire(self, answer: asyncio.Future[Any]) -> None:
         if not answer.done():

@@ -181,3 +181,11 @@ def test_following_survives_a_server_that_comes_back(hivebus: Any, valkey_progra
     finally:
         server.kill()
         server.wait(timeout=60)
+
+
+def test_a_command_that_fails_with_a_message_without_ack_is_not_run_again(hivebus: Any) -> None:
+    hivebus.send("pm-agent", "x", "--id", "m-1", "--no-ack", "--retry-delay", "0")
+    answer = hivebus("receive", *ME, "--exec", "exit 3")
+    assert answer.code == 1
+    assert "m-1: the command exited with 3; it wanted no ack" in answer.err
+    assert state(hivebus, "m-1") == "acknowledged"

@@ -127,7 +127,7 @@ def test_dead_letters_are_listed_with_their_reasons(hivebus: Any) -> None:
     assert facts["schema"] == "hivebus.dlq.list/1"
     letters = {letter["message_id"]: letter for letter in facts["messages"]}
     assert set(letters) == {"m-1", "m-2"}
-    assert set(letters["m-1"]) == {"message_id", "agent", "reason", "attempts", "message"}
+    assert set(letters["m-1"]) == {"message_id", "letter", "agent", "reason", "attempts", "requeued", "message"}
     assert (letters["m-2"]["agent"], letters["m-2"]["reason"], letters["m-2"]["attempts"]) == ("qa-agent", "second", 1)
     assert letters["m-1"]["message"]["body"]["content"] == "text of m-1"
 

@@ -248,3 +248,13 @@ def test_a_mistake_is_a_usage_error_and_takes_nothing(hivebus: Any) -> None:
 
 def test_a_type_that_cannot_be_is_refused(hivebus: Any) -> None:
     assert hivebus("receive", *ME, "--type", "No Type").code == 65
+
+
+def test_a_message_that_wants_no_ack_is_settled_when_it_is_shown(hivebus: Any) -> None:
+    hivebus.send("pm-agent", "just so you know", "--id", "m-1", "--no-ack")
+    hivebus.send("pm-agent", "please", "--id", "m-2")
+    lines = hivebus.ok("receive", *ME, "-n", "2", "--jsonl").lines
+    assert [(line["message"]["message_id"], line["lease_seconds"]) for line in lines] == [("m-1", 0), ("m-2", 1800)]
+    assert list(leased(hivebus)) == ["m-2"]
+    assert hivebus.ok("trace", "m-1", "--json").json["state"] == "acknowledged"
+    hivebus.ok("ack", "m-2", *ME)

@@ -55,8 +55,8 @@ def make_server(request: pytest.FixtureRequest) -> Iterator[Callable[..., OwnSer
     """Start servers with settings of their own; they are gone after the test."""
     started: list[OwnServer] = []
 
-    def make(*settings: str, kind: str = "redis") -> OwnServer:
-        server = OwnServer(request.getfixturevalue(f"{kind}_program"), *settings)
+    def make(*settings: str, kind: str = "redis", config: str = "") -> OwnServer:
+        server = OwnServer(request.getfixturevalue(f"{kind}_program"), *settings, config=config)
         started.append(server)
         server.start()
         return server

@@ -23,20 +23,36 @@ class OwnServer:
     Args:
         program: ``redis-server`` or ``valkey-server``.
         settings: words of its command line.
+        config: what stands in its configuration file; "" for a server that has none.
     """
 
-    def __init__(self, program: str, *settings: str) -> None:
+    def __init__(self, program: str, *settings: str, config: str = "") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hb-own-"))
         self.socket = str(self.folder / "server.sock")
         self.url = f"unix://{self.socket}"
-        self._words = [program, "--port", "0", "--unixsocket", self.socket, "--dir", str(self.folder), "--save", ""]
-        self._words += settings
+        self._program = program
+        self._words = ["--port", "0", "--unixsocket", self.socket, "--dir", str(self.folder), "--save", "", *settings]
         self._process: subprocess.Popen[bytes] | None = None
+        self.config = self.configure(config) if config else None
 
-    def start(self) -> None:
-        """Start it on what its folder holds, and return when it answers."""
+    def configure(self, text: str, *, name: str = "server.conf") -> str:
+        """Write a configuration file for the next start, and return its path."""
+        self.config = str(self.folder / name)
+        Path(self.config).write_text(text)
+        return self.config
+
+    def start(self, *settings: str, patient: bool = True) -> None:
+        """Start it on what its folder holds, with more *settings*; if *patient*, return when it answers."""
+        file = [self.config] if self.config else []
         with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(self._words, stdout=log, stderr=log)
+            words = [self._program, *file, *self._words, *settings]
+            self._process = subprocess.Popen(words, stdout=log, stderr=log)
+        if patient:
+            self.await_answer()
+
+    def await_answer(self) -> None:
+        """Return when it takes commands."""
+        assert self._process is not None
         deadline = time.monotonic() + STARTUP_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -71,17 +87,24 @@ class OwnServer:
         assert self._process is not None
         os.kill(self._process.pid, number)
 
+    def is_loading(self) -> bool:
+        """Tell whether it says that it is still loading; a client library would ask until it is not."""
+        return self._answer().startswith(b"-LOADING")
+
     def _answers(self) -> bool:
+        answer = self._answer()
+        return bool(answer) and not answer.startswith(b"-LOADING")
+
+    def _answer(self) -> bytes:
         # Asked by hand: a server that wants a password answers too, with an error.
         try:
             with socket.socket(socket.AF_UNIX) as asking:
                 asking.settimeout(1)
                 asking.connect(self.socket)
                 asking.sendall(b"PING\r\n")
-                answer = asking.recv(100)
+                return asking.recv(100)
         except OSError:
-            return False
-        return bool(answer) and not answer.startswith(b"-LOADING")
+            return b""
 
 
 def free_port() -> int:

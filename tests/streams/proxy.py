@@ -25,6 +25,7 @@ class Proxy:
         self._pattern = b""
         self._to_lose = 0
         self._before = False
+        self._silent = False
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -37,6 +38,14 @@ class Proxy:
     def lose_calls_of(self, function: str, *, times: int = 1) -> None:
         """Hang up on the next calls of a server-side function, which the server never sees."""
         self._lose(function, times, before=True)
+
+    def lead_to(self, server_socket: str) -> None:
+        """Connect whoever comes from now on to another server."""
+        self._behind = server_socket
+
+    def swallow_everything(self) -> None:
+        """Accept whoever comes, keep every connection open, and let nothing through any more."""
+        self._silent = True
 
     def close(self) -> None:
         """Hang up everywhere."""
@@ -71,6 +80,8 @@ class Proxy:
                     data = client.recv(65536)
                     if not data:
                         return
+                    if self._silent:
+                        continue
                     doomed = doomed or self._is_to_be_lost(data)
                     if doomed and self._before:
                         self.lost += 1
@@ -83,7 +94,8 @@ class Proxy:
                         return
                     if not data:
                         return
-                    client.sendall(data)
+                    if not self._silent:
+                        client.sendall(data)
 
     def _is_to_be_lost(self, data: bytes) -> bool:
         with self._lock:

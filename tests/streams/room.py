@@ -134,3 +134,10 @@ async def until(condition: Any, *, patience: float = PATIENCE) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.01)
+
+
+async def asleep(room: Room) -> None:
+    """Return when somebody sleeps in a blocking read."""
+    async with asyncio.timeout(PATIENCE):
+        while int(room.redis.info("clients")["blocked_clients"]) == 0:
+            await asyncio.sleep(0.01)

@@ -12,7 +12,7 @@ import pytest
 
 from hivebus.errors import DurabilityUnavailable, HivebusError, NotPermitted, Unavailable, Unknown
 from hivebus.transport import Endpoint
-from hivebus_redis import connection, resp
+from hivebus_redis import connection, one_shot
 from hivebus_redis.one_shot import redis_one_shot
 from hivebus_redis.streams import open_streams
 
@@ -91,7 +91,7 @@ async def test_something_that_hangs_up_is_no_server(ask: Ask) -> None:
 @ways
 async def test_something_that_never_answers_is_given_up(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 0.2)
-    monkeypatch.setattr(resp.Connection.__init__, "__kwdefaults__", {"timeout": 0.2})
+    monkeypatch.setattr(one_shot, "REPLY_TIMEOUT", 0.2)
     with stranger(None) as port:
         error = await ask(f"redis://127.0.0.1:{port}")
 
@@ -100,7 +100,7 @@ async def test_something_that_never_answers_is_given_up(ask: Ask, monkeypatch: p
 
 async def test_a_server_that_is_paused_is_given_up_and_found_again(own_server: OwnServer, own_room: Room) -> None:
     transport = await own_room.transport()
-    transport._server._publishing._reply_timeout = 0.2
+    transport._server.publishing._reply_timeout = 0.2
     own_server.pause()
     (error,) = await transport.publish([outgoing("m-1")])
     own_server.resume()

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic, sleep
 
 import pytest
 
-from hivebus.errors import HivebusError, Unsupported
+from hivebus import outbox
+from hivebus.errors import BrokerFull, HivebusError, Unavailable
+from hivebus.message import Message
 from hivebus.transport import Ack, Retry
-from hivebus_redis.connection import Server
+from hivebus_redis import errors
+from hivebus_redis.connection import Channel, Server
 
 from .own_server import DURABLE, OwnServer
-from .room import PATIENCE, Room, ids, outgoing, publish, settle, take
+from .proxy import Proxy
+from .replicas import make_pair
+from .room import PATIENCE, Room, asleep, ids, outgoing, publish, settle, take, until
 
 
 async def send_to_a_sleeper(room: Room, disaster: Callable[[], object]) -> list[str]:
@@ -26,13 +32,6 @@ async def send_to_a_sleeper(room: Room, disaster: Callable[[], object]) -> list[
     disaster()
     await publish(other, outgoing("after"))
     return ids(await sleeping)
-
-
-async def asleep(room: Room) -> None:
-    """Return when somebody sleeps in a blocking read."""
-    async with asyncio.timeout(PATIENCE):
-        while int(room.redis.info("clients")["blocked_clients"]) == 0:
-            await asyncio.sleep(0.01)
 
 
 # --- Functions are gone ---------------------------------------------------------------------------
@@ -74,7 +73,7 @@ async def test_saboteur_a_server_that_never_loads_again_stays_broken(
     own_room.redis.function_flush()
 
     (result,) = await transport.publish([outgoing()])
-    assert isinstance(result, Unsupported)
+    assert isinstance(result, Unavailable) and "lost its functions" in str(result)
 
 
 # --- Everything is gone ---------------------------------------------------------------------------
@@ -171,3 +170,146 @@ async def test_a_stream_that_somebody_deletes_is_made_again(room: Room) -> None:
 
 async def test_a_sleeping_reader_survives_the_deletion_of_its_stream(room: Room) -> None:
     assert await send_to_a_sleeper(room, lambda: room.redis.delete(room.key("q:2"))) == ["after"]
+
+
+# --- A server that cannot answer yet -------------------------------------------------------------------
+
+
+async def test_a_server_that_is_still_loading_is_waited_for(make_server: Callable[..., OwnServer]) -> None:
+    assert (await send_to_a_loading_server(make_server())) == "stored"
+
+
+async def send_to_a_loading_server(server: OwnServer) -> str:
+    """Start a server that needs some time to load, and send to it meanwhile."""
+    with server.client() as client:
+        pipeline = client.pipeline(transaction=False)
+        for number in range(3000):
+            pipeline.set(f"filler-{number}", "x")
+        pipeline.execute()
+        client.save()
+        server.kill()
+        server.start(*SLOW_LOADING, patient=False)
+        await until(server.is_loading)
+        room = Room(server.url, client)
+        async with room.bus("sender") as bus:
+            return (await bus.send("pm", "after")).state
+
+
+async def test_saboteur_who_does_not_wait_for_a_loading_server_is_turned_away(
+    make_server: Callable[..., OwnServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errors.while_starting, "__kwdefaults__", {"patience": 0.0})
+    with pytest.raises(Unavailable, match="still loading"):
+        await send_to_a_loading_server(make_server())
+
+
+SLOW_LOADING = ("--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024")
+
+
+# --- A server that takes no writes ---------------------------------------------------------------------
+
+
+def break_the_disk(server: OwnServer, room: Room) -> Callable[[], None]:
+    """Make the server refuse every write, as with a full disk; return what heals it."""
+    in_the_way = server.folder / "dump.rdb"
+    in_the_way.mkdir()
+    room.redis.config_set("save", "3600 1")
+    snapshot(room, "err")
+
+    def heal() -> None:
+        in_the_way.rmdir()
+        snapshot(room, "ok")
+
+    return heal
+
+
+def snapshot(room: Room, status: str) -> None:
+    """Let the server write its data once, with that result."""
+    room.redis.bgsave()
+    deadline = monotonic() + PATIENCE
+    while room.redis.info("persistence")["rdb_last_bgsave_status"] != status:
+        assert monotonic() < deadline
+        sleep(0.01)
+
+
+async def test_a_disk_that_was_full_for_a_moment_costs_nobody_a_message(own_server: OwnServer, own_room: Room) -> None:
+    seen: list[str] = []
+    async with own_room.bus("sender") as sender, own_room.bus("pm") as bus:
+
+        @bus.on()
+        async def handle(message: Message) -> None:
+            seen.append(message.content)
+            bus.stop()
+
+        await sender.send("other", "hello")
+        heal = break_the_disk(own_server, own_room)
+        running = asyncio.create_task(bus.run())
+        sending = asyncio.create_task(sender.send("pm", "through"))
+        await asyncio.sleep(0.3)
+        assert not sending.done()
+        heal()
+        async with asyncio.timeout(PATIENCE):
+            assert (await sending).state == "stored"
+            await running
+    assert seen == ["through"]
+
+
+async def test_saboteur_a_sender_that_takes_a_full_disk_for_the_last_word_gives_up(
+    own_server: OwnServer, own_room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "is_passing", lambda error: not isinstance(error, BrokerFull))
+    async with own_room.bus("sender") as sender:
+        heal = break_the_disk(own_server, own_room)
+        sending = asyncio.create_task(sender.send("pm", "through"))
+        await asyncio.wait([sending], timeout=0.3)
+        heal()
+        with pytest.raises(BrokerFull):
+            await sending
+
+
+async def test_a_disk_that_stays_full_is_told_in_time(
+    own_server: OwnServer, own_room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "GIVE_UP_AFTER", 0.5)
+    async with own_room.bus("sender") as sender:
+        break_the_disk(own_server, own_room)
+        began = monotonic()
+        with pytest.raises(BrokerFull, match="cannot write to its disk"):
+            await sender.send("pm", "hello")
+        assert monotonic() - began < 1.5
+
+
+async def fail_over(make_server: Callable[..., OwnServer], kind: str) -> str:
+    """Let a name lead to another server while the old one still answers; return what becomes of a message."""
+    pair = make_pair(make_server, kind=kind)
+    line = Proxy(pair.primary.socket)
+    with pair.primary.client() as old, pair.replica.client() as new:
+        room = Room(line.url, new)
+        async with room.bus("sender") as bus:
+            await bus.send("pm", "before", message_id="before")
+            pair.await_link()
+            new.replicaof("NO", "ONE")
+            old.replicaof("127.0.0.1", 1)
+            line.lead_to(pair.replica.socket)
+            try:
+                await bus.send("pm", "after", message_id="after")
+            except Unavailable as error:
+                return str(error)
+            finally:
+                line.close()
+        return " ".join(room.entries())
+
+
+@pytest.mark.parametrize("kind", ["redis", "valkey"])
+async def test_a_demoted_primary_is_left_for_the_one_that_its_name_leads_to(
+    make_server: Callable[..., OwnServer], kind: str
+) -> None:
+    assert await fail_over(make_server, kind) == "before after"
+
+
+async def test_saboteur_who_keeps_the_connection_stays_with_the_demoted_one(
+    make_server: Callable[..., OwnServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "GIVE_UP_AFTER", 1.0)
+    monkeypatch.setattr(Channel, "drop", lambda self: None)
+    assert "read-only replica" in await fail_over(make_server, "redis")

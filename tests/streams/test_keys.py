@@ -38,7 +38,7 @@ async def test_every_key_of_an_inbox_lives_in_one_slot(room: Room) -> None:
     of_inbox = [key for key in keys if key.startswith(f"{room.namespace}:{{pm}}:")]
 
     assert {key_slot(key.encode()) for key in of_inbox} == {key_slot(b"pm")}
-    assert set(keys) - set(of_inbox) == {f"{room.namespace}:{{@sys}}:inboxes"}
+    assert set(keys) - set(of_inbox) == {f"{room.namespace}:{{@sys}}:{name}" for name in ("inboxes", "born")}
 
 
 async def test_the_keys_are_the_documented_ones(room: Room) -> None:
@@ -47,7 +47,7 @@ async def test_the_keys_are_the_documented_ones(room: Room) -> None:
     names = {key.split("}:")[1] for key in room.redis.keys(f"{room.namespace}:{{pm}}:*")}
 
     of_group = "due|ready|suspect|fetched|alone|fate|lease|consumers"
-    known = rf"q:[1-5]|meta|bell|done|dlq|sched|cancelled|id:.+|({of_group})(@\w+)?"
+    known = rf"q:[1-5]|meta|bell|done|dlq|sched|cancelled|unhandled|ttl|gone|id:.+|({of_group})(@\w+)?"
     assert [name for name in names if not re.fullmatch(known, name)] == []
     assert {"q:1", "q:2", "q:3", "q:4", "q:5", "meta", "dlq", "due", "lease", "consumers", "done"} <= names
 

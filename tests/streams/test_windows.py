@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from hivebus.transport import Ack, DeadLetter, Inbox, Retry
+from hivebus.transport import Ack, DeadLetter, Retry
 
+from .ageing import DAY, HOUR, add_aged
 from .room import Room, ids, outgoing, publish, settle, take
-
-HOUR = 3_600_000
-DAY = 24 * HOUR
 
 
 def age_settled_ids(room: Room, by: int) -> None:
@@ -22,18 +20,6 @@ def age_settled_ids(room: Room, by: int) -> None:
         ms, _, seq = entry.partition("-")
         room.redis.xadd(key, fields, id=f"{int(ms) - by}-{seq}")
     room.redis.hdel(room.key("meta"), "swept")
-
-
-def add_aged(room: Room, message_id: str, *, age: int, level: int = 2) -> None:
-    """Store a message that looks as if it had been sent *age* milliseconds ago; oldest first."""
-    seconds, micro = room.redis.time()
-    entry = f"{seconds * 1000 + micro // 1000 - age}-0"
-    room.redis.xadd(room.key(f"q:{level}"), {"i": message_id, "d": outgoing(message_id).data}, id=entry)
-
-
-def trim_now(room: Room) -> None:
-    """Let the next call of a reader trim, which it does once a minute."""
-    room.redis.hdel(room.key("meta"), "trimmed")
 
 
 # --- Expired, cancelled -----------------------------------------------------------------------------
@@ -184,107 +170,3 @@ async def test_saboteur_a_window_that_begins_at_sending_forgets_unread_messages(
 
     assert await publish(transport, outgoing("m-1")) == ["stored"]
     assert redis_room.entries() == ["m-1", "m-1"]
-
-
-# --- What is trimmed ------------------------------------------------------------------------------------
-
-
-async def aged_inbox(room: Room) -> None:
-    """Leave one message of each kind, all of them older than the history that is kept."""
-    transport = await room.transport()
-    for name in ("acked-1", "acked-2", "dead", "retrying", "in-flight", "acked-3", "unread-1", "unread-2"):
-        add_aged(room, name, age=2 * DAY - len(room.entries()))
-    reader = await room.reader(transport)
-    one, two, dead, retrying, _, three = await take(reader, 6)
-    await reader.settle([Ack(one.token), Ack(two.token), Ack(three.token)])
-    await reader.settle([DeadLetter(dead.token, "no"), Retry(retrying.token, 100)])
-    trim_now(room)
-    await reader.receive(limit=0, start=0, wait=0)
-
-
-async def test_only_settled_messages_in_front_of_all_others_are_trimmed(room: Room) -> None:
-    await aged_inbox(room)
-
-    assert room.entries() == ["retrying", "in-flight", "acked-3", "unread-1", "unread-2"]
-
-
-async def test_what_was_trimmed_around_is_still_handed_out(room: Room) -> None:
-    await aged_inbox(room)
-    heir = await room.reader(await room.transport(), consumer="heir")
-
-    assert ids(await take(heir, 2)) == ["unread-1", "unread-2"]
-    counts = (await (await room.transport()).counts(["pm"]))[0]
-    assert (counts.retrying, counts.in_flight) == (1, 3)
-
-
-async def test_what_was_settled_within_the_history_stays(room: Room) -> None:
-    transport = await room.transport()
-    for n, age in enumerate((3 * DAY, DAY + 1000, DAY - 60_000, 1000)):
-        add_aged(room, f"m-{n}", age=age)
-    reader = await room.reader(transport)
-    await reader.settle([Ack(each.token) for each in await take(reader, 4)])
-    trim_now(room)
-    await reader.receive(limit=1, start=1, wait=0)
-
-    assert room.entries() == ["m-2", "m-3"]
-
-
-async def test_what_another_group_has_not_read_is_not_trimmed(room: Room) -> None:
-    transport = await room.transport()
-    add_aged(room, "m-1", age=2 * DAY)
-    reader = await room.reader(transport)
-    shadow = await transport.open(Inbox("pm", group="shadow"), consumer="shadow", lease=60)
-    await settle(reader, Ack((await take(reader))[0].token))
-    trim_now(room)
-    await reader.receive(limit=1, start=1, wait=0)
-    assert room.entries() == ["m-1"]
-
-    assert ids(await take(shadow)) == ["m-1"]
-    await shadow.close()
-
-
-async def test_dead_letters_are_kept_for_thirty_days(room: Room) -> None:
-    transport = await room.transport()
-    reader = await room.reader(transport)
-    seconds, _ = room.redis.time()
-    for days in (31, 29):
-        fields = {"i": f"{days}-days", "d": "x", "r": "no", "a": 1, "f": 0, "c": 0, "l": 2, "e": "1-1"}
-        room.redis.xadd(room.key("dlq"), fields, id=f"{seconds * 1000 - days * DAY}-0")
-    trim_now(room)
-    await reader.receive(limit=1, start=1, wait=0)
-
-    assert [each.message_id for each in await transport.dead("pm", limit=9)] == ["29-days"]
-
-
-async def trimmed_with(room: Room) -> list[str]:
-    """Leave one message in flight in front of a settled one and an unread one, trim, and return what is left."""
-    transport = await room.transport()
-    for n, name in enumerate(("in-flight", "acked", "unread")):
-        add_aged(room, name, age=2 * DAY - n)
-    room.redis.hset(room.key("meta"), "trimmed", room.redis.time()[0] * 1000)
-    reader = await room.reader(transport)
-    _, acked = await take(reader, 2)
-    await settle(reader, Ack(acked.token))
-    trim_now(room)
-    await reader.receive(limit=0, start=0, wait=0)
-    return room.entries()
-
-
-async def test_without_sabotage_nothing_of_it_is_trimmed(redis_room: Room) -> None:
-    assert await trimmed_with(redis_room) == ["in-flight", "acked", "unread"]
-
-
-async def test_saboteur_a_trim_that_does_not_ask_what_was_delivered_loses_unread_messages(
-    redis_room: Room, change_library: Callable[..., None]
-) -> None:
-    change_library(("cut = math.min(cut, delivered, oldest and tonumber(string.match(oldest, '^%d+')) or cut)", ""))
-
-    assert await trimmed_with(redis_room) == []
-
-
-async def test_saboteur_a_trim_that_does_not_ask_what_is_pending_loses_messages_in_flight(
-    redis_room: Room, change_library: Callable[..., None]
-) -> None:
-    change_library(("cut, delivered, oldest and tonumber(string.match(oldest, '^%d+')) or cut)", "cut, delivered)"))
-
-    assert await trimmed_with(redis_room) == ["acked", "unread"]

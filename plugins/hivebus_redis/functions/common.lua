@@ -2,7 +2,8 @@
 -- inbox has the same prefix and hash tag. A reader's group is "main"; other groups keep their own state
 -- under names with "@group" behind.
 --
---   q:1 .. q:5    a stream per level; fields: i = message id, d = data, x = deadline in ms where there is one
+--   q:1 .. q:5    a stream per level; fields: i = message id, d = data, x = deadline in ms where there is one,
+--                 g = how often it was requeued from the dead letters, where it was
 --   due           zset by time in ms: "s<id>" a scheduled message, "r<token>" a retry
 --   sched         hash id -> "level:deadline:data" of scheduled messages
 --   ready         zset of tokens that may be handed out again, highest level first
@@ -15,15 +16,18 @@
 --   consumers     hash consumer -> "epoch,lease" ; a new registration is a new epoch
 --   dlq           stream of dead letters
 --   id:<id>       digits "<ms><4 digits seq><level>" of its entry, "s" scheduled, "d<entry>" dead, "c" cancelled,
---                 "a<attempts>" acknowledged after more than one
+--                 "a<attempts>" acknowledged after more than one, "o<attempts>:<outcome>" acknowledged with that
 --   bell          stream of one entry, added to when idle readers should look again
 --   done          stream, one entry per batch of acks: the ids whose dedup window begins then
---   cancelled     set of tokens that were cancelled before they were handed out
+--   cancelled     set of tokens that were cancelled, or expired, before they were handed out
+--   unhandled     zset by time in ms: tokens that were given up or cancelled, which is no history
+--   ttl, gone     see sweep.lua and losses.lua
 --
 -- A token is "<level>/<entry>". What waits in `due`, `ready` or `suspect` stays in the stream and in the
 -- group's pending list, owned by the pseudo-consumer "~": the payload is never copied.
 
 local DEDUP = 3600000
+local OUTCOME_KEPT = 86400000
 local DEAD_KEPT = 30 * 86400000
 local HISTORY = 86400000
 local CHUNK = 1000
@@ -43,6 +47,7 @@ local function names(meta, group)
   return {
     base = base, group = group, meta = meta, q = base .. 'q:', id = base .. 'id:', sched = base .. 'sched',
     schedule = base .. 'due', dlq = base .. 'dlq', cancelled = base .. 'cancelled', bell = base .. 'bell', done = base .. 'done',
+    unhandled = base .. 'unhandled', ttl = base .. 'ttl', gone = base .. 'gone', taken = 'r' .. suffix,
     due = base .. 'due' .. suffix, ready = base .. 'ready' .. suffix, suspect = base .. 'suspect' .. suffix,
     fetched = base .. 'fetched' .. suffix, alone = base .. 'alone' .. suffix, fate = base .. 'fate' .. suffix, lease = base .. 'lease' .. suffix,
     consumers = base .. 'consumers' .. suffix,
@@ -86,6 +91,11 @@ local function id_of(fields)
   return id and #id <= 64 and not string.find(id, NOT_OF_IDS) and id or ''
 end
 
+-- How often a message was requeued. It goes with the entry, so that it outlives the next death too.
+local function generation(fields)
+  return string.match(field(fields, 'g') or '', '^%d%d?%d?%d?%d?%d?$') or '0'
+end
+
 local function pairs_of(flat)
   local map = {}
   for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
@@ -113,6 +123,11 @@ end
 local function forget_marks(k, token)
   redis.call('SREM', k.fetched, token)
   redis.call('SREM', k.alone, token)
+end
+
+-- Replays and histories leave it out.
+local function mark_unhandled(k, level, entry)
+  redis.call('ZADD', k.unhandled, string.match(entry, '^%d+'), level .. '/' .. entry)
 end
 
 local function give_to(k, token, consumer)
@@ -201,6 +216,7 @@ local function bury(k, level, entry, fields, reason, now)
   local attempts, failures, crashes = fate_of(k, token)
   redis.call('XACK', k.q .. level, k.group, entry)
   forget_marks(k, token)
+  mark_unhandled(k, level, entry)
   redis.call('HDEL', k.fate, token)
   local id = id_of(fields)
   local data = field(fields, 'd')
@@ -211,7 +227,7 @@ local function bury(k, level, entry, fields, reason, now)
     data = table.concat(parts, ' ')
   end
   local dead = redis.call('XADD', k.dlq, '*', 'i', id, 'd', data, 'r', reason,
-    'a', attempts, 'f', failures, 'c', crashes, 'l', level, 'e', entry)
+    'a', attempts, 'f', failures, 'c', crashes, 'l', level, 'e', entry, 'g', generation(fields))
   if id ~= '' then
     redis.call('SET', k.id .. id, 'd' .. dead, 'PX', DEAD_KEPT)
   end

@@ -1,5 +1,6 @@
 -- locate, peek, counts, dead, requeue, purge, cancel: answers, and what operators may change.
--- A row: id, state, attempts, consumer, reason, lease ms left, due ms left, accepted ms, level, entry, epoch, data.
+-- A row: id, state, attempts, consumer, reason, lease ms left, due ms left, accepted ms, level, entry, epoch, data,
+-- requeued how often, outcome.
 
 local function text(value)
   return value and tostring(value) or ''
@@ -9,6 +10,7 @@ local function row_of(id, state, facts)
   return {
     id, state, text(facts.attempts or 0), text(facts.consumer), text(facts.reason), text(facts.lease), text(facts.due),
     text(facts.at), text(facts.level), text(facts.entry), text(facts.epoch), text(facts.data),
+    text(facts.requeued or 0), text(facts.outcome),
   }
 end
 
@@ -21,14 +23,17 @@ local function dead_row(id, row)
   local fields = pairs_of(row[2])
   return row_of(id, fields.r == 'expired' and 'expired' or 'dead_lettered', {
     attempts = fields.a, reason = fields.r, at = string.match(fields.e or row[1], '^%d+'), level = fields.l, entry = row[1],
-    data = fields.d,
+    data = fields.d, requeued = generation(row[2]),
   })
 end
 
-local function held_row(k, id, level, entry, pending, now, data)
+local function held_row(k, id, level, entry, pending, now, fields)
   local token = level .. '/' .. entry
   local attempts = fate_of(k, token)
-  local facts = { attempts = attempts, at = string.match(entry, '^%d+'), level = level, entry = entry, data = data }
+  local facts = {
+    attempts = attempts, at = string.match(entry, '^%d+'), level = level, entry = entry, data = field(fields, 'd'),
+    requeued = generation(fields),
+  }
   if pending[2] == '~' then
     local due = redis.call('ZSCORE', k.due, 'r' .. token)
     facts.due = due and math.max(0, due - now)
@@ -56,6 +61,9 @@ local function locate_one(k, id, now)
     return row_of(id, 'cancelled', {})
   elseif kind == 'a' then
     return row_of(id, 'acknowledged', { attempts = string.sub(value, 2) })
+  elseif kind == 'o' then
+    local attempts, outcome = string.match(value, '^o(%d+):(.*)$')
+    return row_of(id, 'acknowledged', { attempts = attempts, outcome = outcome })
   elseif kind == 'd' then
     local dead = string.sub(value, 2)
     local row = redis.call('XRANGE', k.dlq, dead, dead)[1]
@@ -63,13 +71,14 @@ local function locate_one(k, id, now)
   end
   local entry, level = placed(value)
   local stream = k.q .. level
-  local fields = entry_facts(stream, entry)
-  local data = fields and field(fields, 'd')
+  local fields = entry_facts(stream, entry) or {}
   local pending = redis.pcall('XPENDING', stream, k.group, entry, entry, 1)
-  if pending[1] then return held_row(k, id, level, entry, pending[1], now, data) end
-  local facts = { at = string.match(entry, '^%d+'), level = level, entry = entry, data = data }
+  if pending[1] then return held_row(k, id, level, entry, pending[1], now, fields) end
+  local facts = {
+    at = string.match(entry, '^%d+'), level = level, entry = entry, data = field(fields, 'd'), requeued = generation(fields),
+  }
   local group = groups_of(stream)[k.group]
-  local deadline = fields and tonumber(field(fields, 'x') or '')
+  local deadline = tonumber(field(fields, 'x') or '')
   local ahead = not group or #redis.call('XRANGE', stream, '(' .. group['last-delivered-id'], entry, 'COUNT', 1) > 0
   if ahead then return row_of(id, deadline and deadline <= now and 'expired' or 'queued', facts) end
   facts.attempts = 1
@@ -97,14 +106,14 @@ local function peek(keys, args)
     if group and #rows < limit then
       for _, pending in ipairs(redis.call('XPENDING', stream, k.group, '-', '+', limit - #rows)) do
         local fields = entry_facts(stream, pending[1]) or {}
-        rows[#rows + 1] = held_row(k, id_of(fields), level, pending[1], pending, now, field(fields, 'd'))
+        rows[#rows + 1] = held_row(k, id_of(fields), level, pending[1], pending, now, fields)
       end
     end
     if #rows < limit then
-      local last = group and group['last-delivered-id'] or '0-0'
-      for _, row in ipairs(redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', limit - #rows)) do
+      for _, row in ipairs(first_unread(k, level, group, limit - #rows)) do
         rows[#rows + 1] = row_of(id_of(row[2]), 'queued', {
           at = string.match(row[1], '^%d+'), level = level, entry = row[1], data = field(row[2], 'd'),
+          requeued = generation(row[2]),
         })
       end
     end
@@ -115,74 +124,108 @@ end
 -- counts: KEYS = meta. ARGV = group. Returns waiting, in flight, retrying, scheduled, dead, oldest ms or -1, consumers.
 local function counts(keys, args)
   local k = names(keys[1], args[1])
-  local now, waiting, pending, oldest = now_ms(), 0, 0, nil
+  local now, waiting, pending, oldest = now_ms(), -redis.call('SCARD', k.cancelled), 0, oldest_waiting(k)
   for level = 1, 5 do
     local stream = k.q .. level
     local group = groups_of(stream)[k.group]
     waiting = waiting + unread(stream, group)
     pending = pending + (group and group.pending or 0)
-    local first = redis.call('XRANGE', stream, '(' .. (group and group['last-delivered-id'] or '0-0'), '+', 'COUNT', 1)[1]
-    if first then oldest = math.min(oldest or now, tonumber(string.match(first[1], '^%d+'))) end
-    local low = string.format('%.0f', (5 - level) * 1e13)
-    local again = redis.call('ZRANGEBYSCORE', k.ready, low, string.format('%.0f', (6 - level) * 1e13 - 1), 'LIMIT', 0, 1)[1]
-    if again then oldest = math.min(oldest or now, tonumber(string.match(again, '^%d/(%d+)'))) end
   end
   local returned = redis.call('ZCARD', k.ready) + redis.call('ZCARD', k.suspect)
   local scheduled = redis.call('HLEN', k.sched)
   local retrying = redis.call('ZCARD', k.due) - (k.due == k.schedule and scheduled or 0)
   return {
-    waiting + returned, pending - returned - retrying, retrying, scheduled, redis.call('XLEN', k.dlq),
+    math.max(0, waiting) + returned, pending - returned - retrying, retrying, scheduled, redis.call('XLEN', k.dlq),
     oldest and math.max(0, now - oldest) or -1, redis.call('ZCOUNT', k.lease, now, '+inf'),
   }
 end
 
--- dead: KEYS = meta. ARGV = limit. Newest first.
+-- A letter is named by the id of its message, or by "dead/<entry>", which also those have that came without an id.
+local function letter_entry(name)
+  return string.match(name, '^dead/(%d+%-%d+)$')
+end
+
+-- dead: KEYS = meta. ARGV = limit, name of the letter behind which to go on, or "". Newest first.
 local function dead(keys, args)
   local k, rows = names(keys[1], 'main'), {}
-  for _, row in ipairs(redis.call('XREVRANGE', k.dlq, '+', '-', 'COUNT', args[1])) do
+  local before = args[2] == '' and '+' or '(' .. (letter_entry(args[2]) or '0-1')
+  for _, row in ipairs(redis.call('XREVRANGE', k.dlq, before, '-', 'COUNT', args[1])) do
     rows[#rows + 1] = dead_row(id_of(row[2]), row)
   end
   return rows
 end
 
-local function dead_entry(k, id)
-  local value = redis.call('GET', k.id .. id)
-  if not value or string.sub(value, 1, 1) ~= 'd' then return nil end
-  return redis.call('XRANGE', k.dlq, string.sub(value, 2), string.sub(value, 2))[1]
+-- Returns the entry of a letter, its fields and the id of its message, and what is kept under that id.
+local function find_letter(k, name)
+  local kept
+  local entry = letter_entry(name)
+  if not entry then
+    kept = redis.call('GET', k.id .. name)
+    if not kept or string.sub(kept, 1, 1) ~= 'd' then return nil end
+    entry = string.sub(kept, 2)
+  end
+  local row = redis.call('XRANGE', k.dlq, entry, entry)[1]
+  if not row then return nil end
+  local id = id_of(row[2])
+  return entry, row[2], id, kept or (id ~= '' and redis.call('GET', k.id .. id))
 end
 
--- requeue: KEYS = meta. ARGV = id... Queued again under the same id, its counts reset.
+-- Whether a letter may be queued: under its id nothing else may be known, or there would be two messages of one id.
+local function can_return(entry, fields, id, kept)
+  local level, data = field(fields, 'l'), field(fields, 'd')
+  return id ~= '' and data and string.match(level or '', '^[1-5]$') and (not kept or kept == 'd' .. entry)
+end
+
+local function send_back(k, entry, fields, id)
+  local level, data = field(fields, 'l'), field(fields, 'd')
+  local again = redis.call('XADD', k.q .. level, '*', 'i', id, 'd', data, 'g', generation(fields) + 1)
+  redis.call('SET', k.id .. id, place(again, level))
+  redis.call('HINCRBY', k.meta, 'n', 1)
+  redis.call('HINCRBY', k.meta, 'b', #data)
+  redis.call('XDEL', k.dlq, entry)
+end
+
+-- requeue: KEYS = meta. ARGV = name of a letter... Queued again under the same id at its level: its counts begin anew,
+-- and it has no deadline any more. A full inbox does not refuse what an operator wants back.
 local function requeue(keys, args)
   local k, results = names(keys[1], 'main'), {}
-  for i, id in ipairs(args) do
-    local row = dead_entry(k, id)
-    if row then
-      local fields = pairs_of(row[2])
-      add_entry(k, fields.l, id, fields.d)
-      redis.call('HINCRBY', k.meta, 'n', 1)
-      redis.call('XDEL', k.dlq, row[1])
-    end
-    results[i] = row and 1 or 0
+  for i, name in ipairs(args) do
+    local entry, fields, id, kept = find_letter(k, name)
+    local possible = entry and can_return(entry, fields, id, kept)
+    if possible then send_back(k, entry, fields, id) end
+    results[i] = possible and 1 or 0
   end
   return results
 end
 
--- purge: KEYS = meta. ARGV = id... Deleted for good.
+-- purge: KEYS = meta. ARGV = name of a letter... Deleted for good: its id is free again.
 local function purge(keys, args)
   local k, results = names(keys[1], 'main'), {}
-  for i, id in ipairs(args) do
-    local row = dead_entry(k, id)
-    if row then
-      redis.call('XDEL', k.dlq, row[1])
-      redis.call('DEL', k.id .. id)
+  for i, name in ipairs(args) do
+    local entry, _, id, kept = find_letter(k, name)
+    if entry then
+      redis.call('XDEL', k.dlq, entry)
+      if kept == 'd' .. entry then redis.call('DEL', k.id .. id) end
     end
-    results[i] = row and 1 or 0
+    results[i] = entry and 1 or 0
   end
   return results
 end
 
--- cancel: KEYS = meta. ARGV = id... Only what nobody was handed yet. An entry is marked, never deleted from its
--- stream: a deletion ahead of the group would lose the server's own count of unread entries.
+-- What was handed back without being started is settled here; an entry that is still unread is only marked, since a
+-- deletion ahead of the group would lose the server's own count of unread entries.
+local function take_back(k, level, entry)
+  local token = level .. '/' .. entry
+  if redis.call('ZREM', k.ready, token) == 1 then
+    redis.call('XACK', k.q .. level, k.group, entry)
+    redis.call('HDEL', k.fate, token)
+    mark_unhandled(k, level, entry)
+  else
+    redis.call('SADD', k.cancelled, token)
+  end
+end
+
+-- cancel: KEYS = meta. ARGV = id... Only what nobody works on and nobody ever started.
 local function cancel(keys, args)
   local k, now, results = names(keys[1], 'main'), now_ms(), {}
   for i, id in ipairs(args) do
@@ -193,7 +236,7 @@ local function cancel(keys, args)
       redis.call('ZREM', k.schedule, 's' .. id)
       results[i] = 1
     elseif row and row[2] == 'queued' and row[3] == '0' then
-      redis.call('SADD', k.cancelled, row[9] .. '/' .. row[10])
+      take_back(k, row[9], row[10])
       results[i] = 1
     end
     if results[i] == 1 then redis.call('SET', k.id .. id, 'c', 'PX', DEDUP) end

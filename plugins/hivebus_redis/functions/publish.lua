@@ -1,15 +1,17 @@
 -- publish: KEYS = meta, index of inboxes. ARGV = inbox, max messages, max bytes, then runs of messages that have
 -- their options in common: count, level, delay in ms, ttl in ms or "", then id and data of each.
--- Returns "<readers> <idle ms or -1>" and one letter per message: 1 stored, 2 duplicate, 3 scheduled, 0 full.
+-- Returns "<readers> <idle ms or -1>" and one letter per message: 1 stored, 2 duplicate, 3 scheduled, 0 full; where one
+-- is full, then "<unsettled messages> <their bytes> <ms that the oldest has waited, or -1>".
 
 local function backlog(k)
-  local count = redis.call('HLEN', k.sched)
+  -- What was taken back is still in its stream, until a reader passes it over.
+  local count = redis.call('HLEN', k.sched) - redis.call('SCARD', k.cancelled)
   for level = 1, 5 do
     local stream = k.q .. level
     local group = groups_of(stream)[k.group]
     count = count + unread(stream, group) + (group and group.pending or 0)
   end
-  return count
+  return math.max(0, count)
 end
 
 -- Where each run is, the keys of the ids in their order, and the size of all data.
@@ -55,7 +57,7 @@ local function publish(keys, args)
     bytes = count > 0 and bytes * math.min(1, truth / count) or 0
     count = truth
   end
-  local results, fresh, n, f, is_known = {}, {}, 0, 0, known_keys(ids)
+  local results, fresh, n, f, is_known, full = {}, {}, 0, 0, known_keys(ids), false
   for _, run in ipairs(runs) do
     local stream, level, delay = k.q .. run.level, run.level, run.delay
     local deadline = run.ttl ~= '' and now + run.ttl
@@ -65,7 +67,7 @@ local function publish(keys, args)
       if is_known[key] then
         results[n] = '2'
       elseif count + 1 > max_count or bytes + #data > max_bytes then
-        results[n] = '0'
+        results[n], full = '0', true
       else
         is_known[key] = true
         count = count + 1
@@ -84,5 +86,10 @@ local function publish(keys, args)
   redis.call('HSET', k.meta, 'n', count, 'b', string.format('%.0f', bytes))
   local readers = redis.call('ZCOUNT', k.lease, now, '+inf')
   local idle = known[3] and math.max(0, now - known[3]) or -1
-  return { readers .. ' ' .. idle, table.concat(results) }
+  local answer = { readers .. ' ' .. idle, table.concat(results) }
+  if full then
+    local oldest = oldest_waiting(k)
+    answer[3] = string.format('%.0f %.0f %.0f', count, bytes, oldest and math.max(0, now - oldest) or -1)
+  end
+  return answer
 end

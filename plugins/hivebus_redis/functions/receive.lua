@@ -78,34 +78,22 @@ local function promote(k, now)
   end
 end
 
-local function trim(k, now)
-  for level = 1, 5 do
-    local stream = k.q .. level
-    local cut = now - HISTORY
-    for name, group in pairs(groups_of(stream)) do
-      local delivered = tonumber(string.match(group['last-delivered-id'], '^%d+'))
-      local oldest = redis.call('XPENDING', stream, name)[2]
-      cut = math.min(cut, delivered, oldest and tonumber(string.match(oldest, '^%d+')) or cut)
-    end
-    redis.call('XTRIM', stream, 'MINID', string.format('%.0f', cut))
-  end
-  redis.call('XTRIM', k.dlq, 'MINID', string.format('%.0f', now - DEAD_KEPT))
-  redis.call('HSET', k.meta, 'trimmed', now)
-end
-
 -- What an entry may not be handed out for: trimmed by somebody else, expired, or cancelled.
 local function is_over(k, level, entry, fields, now)
   if not fields then
     redis.call('XACK', k.q .. level, k.group, entry)
     return true
   end
+  -- First, because a sweep has made the dead letter already of what expired in its sight. Only the main group takes
+  -- the mark away: another one may come by before it.
+  if redis.call(k.group == 'main' and 'SREM' or 'SISMEMBER', k.cancelled, level .. '/' .. entry) == 1 then
+    redis.call('XACK', k.q .. level, k.group, entry)
+    mark_unhandled(k, level, entry)
+    return true
+  end
   local deadline = tonumber(field(fields, 'x') or '')
   if deadline and deadline <= now then
     bury(k, level, entry, fields, 'expired', now)
-    return true
-  end
-  if redis.call('SREM', k.cancelled, level .. '/' .. entry) == 1 then
-    redis.call('XACK', k.q .. level, k.group, entry)
     return true
   end
   return false
@@ -125,10 +113,26 @@ local function take_suspect(k, out, consumer, epoch, start, now)
   if not token then return end
   local level, entry = split(token)
   local row = redis.call('XCLAIM', k.q .. level, k.group, consumer, 0, entry)[1]
-  if row and not is_over(k, level, entry, row[2], now) then
+  if not row then
+    note_lost(k, token)
+  elseif not is_over(k, level, entry, row[2], now) then
     hand_over(k, out, level, entry, row[2], epoch, true, true)
     redis.call('SADD', start > 0 and k.alone or k.fetched, token)
   end
+end
+
+-- In the order in which they were accepted, also within a millisecond: the zset sorts those as texts, 10 before 9.
+local function in_order(tokens)
+  local places = {}
+  for _, token in ipairs(tokens) do
+    local ms, seq = string.match(token, '/(%d+)-(%d+)$')
+    places[token] = { tonumber(ms), tonumber(seq) }
+  end
+  table.sort(tokens, function(one, other)
+    local a, b = places[one], places[other]
+    return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2])
+  end)
+  return tokens
 end
 
 local function take_ready(k, out, level, room, consumer, epoch, now)
@@ -136,11 +140,13 @@ local function take_ready(k, out, level, room, consumer, epoch, now)
   local tokens = redis.call('ZRANGEBYSCORE', k.ready, string.format('%.0f', low), string.format('%.0f', high),
     'LIMIT', 0, room)
   local taken = 0
-  for _, token in ipairs(tokens) do
+  for _, token in ipairs(in_order(tokens)) do
     redis.call('ZREM', k.ready, token)
     local _, entry = split(token)
     local row = redis.call('XCLAIM', k.q .. level, k.group, consumer, 0, entry)[1]
-    if row and not is_over(k, level, entry, row[2], now) then
+    if not row then
+      note_lost(k, token)
+    elseif not is_over(k, level, entry, row[2], now) then
       hand_over(k, out, level, entry, row[2], epoch, true, false)
       taken = taken + 1
     end
@@ -155,9 +161,11 @@ local function take_new(k, out, level, room, consumer, epoch, cancelled, now)
     -- Somebody deleted the stream. Made again from its beginning, it is read from the next poll on.
     redis.log(redis.LOG_WARNING, 'hivebus: a stream was deleted and is made again: ' .. stream)
     make_group(k, stream)
+    k.healed = true
     return 0
   end
   if not read then return 0 end
+  redis.call('HINCRBY', k.meta, k.taken .. level, #read[1][2])
   local before, behind = level .. '/', '/' .. epoch .. '/'
   for _, row in ipairs(read[1][2]) do
     local entry, fields = row[1], row[2]
@@ -201,8 +209,9 @@ local function open(keys, args)
 end
 
 -- receive: KEYS = meta. ARGV = group, consumer, lease, limit, start, running.
--- Returns epoch, "deliveries" | "drain" | "idle", ms until something falls due, then for deliveries pairs of
--- token with fate and data; for idle the ids behind which new entries appear, highest level first, then the bell's.
+-- Returns epoch, "deliveries" | "healed" (likewise, and a stream was made again) | "drain" | "idle", ms until something
+-- falls due, then for deliveries pairs of token with fate and data; for idle the ids behind which new entries appear,
+-- highest level first, then the bell's.
 local function receive(keys, args)
   local k = names(keys[1], args[1])
   local consumer, lease = args[2], tonumber(args[3])
@@ -212,9 +221,9 @@ local function receive(keys, args)
   for _, dead in ipairs(redis.call('ZRANGEBYSCORE', k.lease, '-inf', '(' .. now, 'LIMIT', 0, 3)) do
     take_over(k, dead, now)
   end
-  local swept = redis.call('HMGET', k.meta, 'swept', 'trimmed')
+  local swept = redis.call('HMGET', k.meta, 'swept', 'trimmed', 'keep')
   if now - (swept[1] or 0) > SWEEP_EVERY then sweep_ids(k, now) end
-  if now - (swept[2] or 0) > TRIM_EVERY then trim(k, now) end
+  if now - (swept[2] or 0) > TRIM_EVERY then trim(k, now, tonumber(swept[3] or HISTORY)) end
   local out = { epoch, 'deliveries', '0' }
   -- All that makes a difference to a plain read, asked for at once since there is usually none of it.
   local special = redis.call('EXISTS', k.due, k.schedule, k.suspect, k.ready, k.cancelled) > 0
@@ -234,7 +243,9 @@ local function receive(keys, args)
     if room > 0 and ready then room = room - take_ready(k, out, level, room, consumer, epoch, now) end
     if room > 0 then room = room - take_new(k, out, level, room, consumer, epoch, cancelled, now) end
   end
-  if #out == 3 then
+  if k.healed then
+    out[2] = 'healed'
+  elseif #out == 3 then
     out[2] = 'idle'
     idle_until(k, out, now)
     return out

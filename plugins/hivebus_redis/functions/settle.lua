@@ -2,7 +2,8 @@
 -- ARGV = group, consumer, epoch, lease, then operations:
 --   A level count entry... id...          acknowledged
 --   a level entry id                      acknowledged, not held by the caller's process: the answer tells whether it was
---   P level entry id key level id data ttl  acknowledged together with a reply into the inbox of KEYS[key]
+--   P level entry id outcome key level id data ttl  acknowledged together with what its handler returned, and with
+--                                         a reply into the inbox of KEYS[key]; either may be missing: "", and 0 as key
 --   R level entry delay counts            again after delay ms
 --   D level entry reason                  dead letter
 --   S level entry                         started
@@ -82,6 +83,40 @@ local function reply(keys, args, at, now)
   end
 end
 
+-- The dedup window of a message with an outcome is as long as that is kept.
+local function keep_outcome(k, token, id, outcome)
+  local attempts = fate_of(k, token)
+  forget_marks(k, token)
+  redis.call('HDEL', k.fate, token)
+  redis.call('SET', k.id .. id, 'o' .. (attempts + 1) .. ':' .. outcome, 'PX', OUTCOME_KEPT)
+end
+
+-- Carries out a `P`.
+local function conclude(k, keys, args, at, now)
+  local level, entry, id, outcome = args[at + 1], args[at + 2], args[at + 3], args[at + 4]
+  local token = level .. '/' .. entry
+  if args[at + 5] ~= '0' then reply(keys, args, at + 4, now) end
+  redis.call('XACK', k.q .. level, k.group, entry)
+  if outcome == '' or id == '' then
+    done_with(k, level, entry, id)
+  else
+    -- Somebody may wait to have it again.
+    redis.call('ZREM', k.ready, token)
+    redis.call('ZREM', k.suspect, token)
+    redis.call('ZREM', k.due, 'r' .. token)
+    keep_outcome(k, token, id, outcome)
+  end
+  return 'd'
+end
+
+-- conclude: KEYS as for settle. ARGV = group, then one `P`: its work is done, whoever has lost what lease.
+-- Returns d, or g when it was settled before.
+local function conclude_one(keys, args)
+  local k = names(keys[1], args[1])
+  if not redis.call('XPENDING', k.q .. args[3], k.group, args[4], args[4], 1)[1] then return 'g' end
+  return conclude(k, keys, args, 2, now_ms())
+end
+
 local function settle(keys, args)
   local k = names(keys[1], args[1])
   local consumer, epoch, lease = args[2], args[3], tonumber(args[4])
@@ -118,12 +153,11 @@ local function settle(keys, args)
       at = at + 4
     elseif op == 'P' then
       answer = holds(k, level, entry, consumer)
-      if answer == 'd' then
-        reply(keys, args, at + 3, now)
-        redis.call('XACK', k.q .. level, k.group, entry)
-        done_with(k, level, entry, args[at + 3])
+      -- Its work is done, and shall not be done again by whoever has it by now.
+      if answer == 'd' or (answer == 's' and args[at + 4] ~= '') then
+        answer = conclude(k, keys, args, at, now)
       end
-      at = at + 9
+      at = at + 10
     else
       answer = holds(k, level, entry, consumer)
       at = at + 3
