@@ -31,6 +31,14 @@ demo: $(RUNTIME) ## Set up, then show it working: six agents, one killed, nothin
 bench: $(DEV) servers ## Measure against raw redis-py, in the same run
 	@$(BIN)/python -m benchmarks
 
+# How long the faults last: make chaos MINUTES=30 SEED=7
+MINUTES ?= 12
+SEED ?= 1
+
+.PHONY: chaos
+chaos: $(DEV) servers ## Break servers, lines and agents for minutes, and write docs/chaos-report.md
+	@$(BIN)/python tests/chaos/long_run.py --minutes $(MINUTES) --seed $(SEED) --page docs/chaos-report.md
+
 .PHONY: lint
 lint: $(DEV) ## Check style and format
 	@echo "==> lint"
@@ -57,7 +65,7 @@ cover: $(DEV) servers ## Run the tests, with branch coverage of all their proces
 
 .PHONY: servers
 servers:
-	@.ci/need redis-server='command -v redis-server' tmux='command -v tmux'
+	@.ci/need redis-server='command -v redis-server' tmux='command -v tmux' gcc='command -v cc || command -v gcc'
 
 .PHONY: format
 format: $(DEV) ## Format the code, and correct what can be corrected

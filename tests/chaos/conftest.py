@@ -1,43 +1,39 @@
-"""A fleet of agents as processes on a server of its own, with the books that they keep."""
+"""Drills on both kinds of servers, with ordinary workers or sabotaged ones; all of them are gone after the test."""
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from ..streams.own_server import DURABLE, OwnServer
-from .fleet import Fleet
+from hivebus_redis.drill.exercise import Exercise
+from hivebus_redis.drill.plan import Plan
+
+from .saboteur import PROGRAM
+
+Make = Callable[..., Exercise]
 
 
 @pytest.fixture(params=["redis", "valkey"])
-def server(request: pytest.FixtureRequest) -> Iterator[OwnServer]:
-    """A server that has every write on disk before it answers, of each kind in turn."""
-    server = OwnServer(request.getfixturevalue(f"{request.param}_program"), *DURABLE)
-    server.start()
-    yield server
-    server.remove()
+def program(request: pytest.FixtureRequest) -> str:
+    """Each kind of server in turn."""
+    return str(request.getfixturevalue(f"{request.param}_program"))
 
 
 @pytest.fixture
-def forgetful_server(redis_program: str) -> Iterator[OwnServer]:
-    """A server that keeps nothing when it dies."""
-    server = OwnServer(redis_program, "--appendonly", "no")
-    server.start()
-    yield server
-    server.remove()
+def make_exercise(redis_program: str) -> Iterator[Make]:
+    """Set a drill up; on Redis unless another program is named."""
+    made: list[Exercise] = []
 
-
-@pytest.fixture
-def make_fleet(server: OwnServer, tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
-    """Man a fleet; every process of it is gone after the test."""
-    fleets: list[Fleet] = []
-
-    def make(*, lease: float = 1.0, **bus: float) -> Fleet:
-        fleets.append(Fleet(server, tmp_path, lease=lease, bus=bus))
-        return fleets[-1]
+    def make(program: str = redis_program, *, sabotage: str = "", level: str = "fsync", **plan: float) -> Exercise:
+        worker = {"worker": (sys.executable, str(PROGRAM), sabotage)} if sabotage else {}
+        folder = Path(tempfile.mkdtemp(prefix="hb-drill-"))
+        made.append(Exercise(folder, program=program, level=level, plan=Plan(url="", **plan), **worker))
+        return made[-1]
 
     yield make
-    for fleet in fleets:
-        fleet.close()
+    for exercise in made:
+        exercise.close()

@@ -1,0 +1,1 @@
+"""Faults on purpose, on a private server: proves what is promised about messages, or shows what is not kept."""

@@ -1,0 +1,88 @@
+"""The disk under a private server: what of its file would survive a power cut, and a disk that is slow or full."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from struct import pack_into, unpack_from
+
+SOURCE = Path(__file__).with_name("disk.c")
+SLOW, FULL, CLOCK = 0, 4, 8
+TORN = b"*5\r\n$5\r\nFCALL\r\n$24"
+"""The beginning of a command: what a write leaves behind that the power was cut in."""
+
+
+class Disk:
+    """A library that is loaded into the server with its own ``fsync``, ``write`` and clock.
+
+    Args:
+        folder: where its files may be.
+        library: from `build`.
+    """
+
+    def __init__(self, folder: Path, library: Path) -> None:
+        self._log = folder / "synced"
+        self._control = folder / "control"
+        self._log.touch()
+        self._control.write_bytes(bytes(4096))
+        self.environment: Mapping[str, str] = {
+            "LD_PRELOAD": str(library),
+            "HIVEBUS_DISK_LOG": str(self._log),
+            "HIVEBUS_DISK_CONTROL": str(self._control),
+        }
+
+    def wrong_clock(self, seconds: int) -> Mapping[str, str]:
+        """Return the environment of another process whose clock shall be wrong by so much."""
+        control = self._control.with_name("clock")
+        page = bytearray(4096)
+        pack_into("i", page, CLOCK, seconds)
+        control.write_bytes(page)
+        return {"LD_PRELOAD": self.environment["LD_PRELOAD"], "HIVEBUS_DISK_CONTROL": str(control)}
+
+    def set(self, what: int, value: int) -> None:
+        """Make it slow by so many milliseconds, full or not, or its clock wrong by so many seconds."""
+        page = bytearray(self._control.read_bytes())
+        pack_into("i", page, what, value)
+        # In place: the server has this very file in its memory.
+        with self._control.open("r+b") as file:
+            file.write(page)
+
+    def get(self, what: int) -> int:
+        """Return how it is set."""
+        return int(unpack_from("i", self._control.read_bytes(), what)[0])
+
+    def cut_power(self, data: Path) -> int:
+        """Take from every file of a dead server what was not synced; return how many bytes that were."""
+        sizes: dict[str, int] = {}
+        for text in self._log.read_text(errors="replace").splitlines():
+            size, _, name = text.partition(" ")
+            sizes[name] = int(size)
+        lost = 0
+        for path in data.rglob("*.incr.aof"):
+            kept, written = sizes.get(str(path), 0), path.stat().st_size
+            if kept < written:
+                os.truncate(path, kept)
+                lost += written - kept
+        self._log.write_text("".join(f"{path.stat().st_size} {path}\n" for path in data.rglob("*.incr.aof")))
+        return lost
+
+
+def tear(data: Path) -> None:
+    """Leave the beginning of a command at the end of a dead server's file."""
+    newest = max(data.rglob("*.incr.aof"), key=lambda path: path.stat().st_mtime_ns)
+    with newest.open("ab") as file:
+        file.write(TORN)
+
+
+def build(folder: Path) -> Path | None:
+    """Return the library, or None where nobody can build it: it needs a C compiler, and Linux."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        return None
+    library = folder / "disk.so"
+    words = [compiler, "-O1", "-shared", "-fPIC", "-nostdlib", "-fno-builtin", "-o", str(library), str(SOURCE)]
+    done = subprocess.run(words, capture_output=True, check=False, timeout=60)
+    return library if done.returncode == 0 else None

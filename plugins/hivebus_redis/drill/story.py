@@ -1,0 +1,148 @@
+"""A whole drill: man the crew, let them work, disturb them, let them finish, and judge."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from time import monotonic
+
+from hivebus.transport import Endpoint
+from hivebus_redis.drill.evidence import Evidence, gather
+from hivebus_redis.drill.exercise import Exercise
+from hivebus_redis.drill.faults import Fault
+from hivebus_redis.drill.figures import Figures, figures_of
+from hivebus_redis.drill.invariants import Finding, applying, judge
+from hivebus_redis.drill.ledger import Line
+from hivebus_redis.drill.plan import ORDER
+from hivebus_redis.drill.schedule import Schedule
+from hivebus_redis.streams import open_streams
+
+CHUNK = 500
+CONSUMERS, PRODUCERS = 2, 2
+PROBES = ("consumer.kill", "server.kill")
+"""What is done once in the quiet at the beginning, where nothing else decides how long it takes to recover."""
+QUIET = 0.3
+BUSY = 30
+"""How many messages make sure that a consumer has some in its hands."""
+BY_LINE = "line"
+"""Ends the names of those who reach the server over the line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a drill has shown.
+
+    Attributes:
+        evidence: the books, sorted.
+        findings: every breach of what was promised; none is a pass.
+        figures: the counts and times of it.
+        judged: the names of the invariants that applied.
+    """
+
+    evidence: Evidence
+    findings: Sequence[Finding]
+    figures: Figures
+    judged: Sequence[str]
+
+    @property
+    def level(self) -> str:
+        """What the server was set up for."""
+        return self.evidence.level
+
+
+def run(
+    exercise: Exercise,
+    *,
+    seconds: float,
+    faults: Sequence[Fault],
+    every: float,
+    told: Callable[[str], None] = lambda text: None,
+) -> Outcome:
+    """Run a drill for so long, with a fault about *every* so many seconds, and return what it has shown."""
+    began = monotonic()
+    man(exercise)
+    told(f"{len(exercise.crew.members)} processes at work on {exercise.program}")
+    measure_recovery(exercise, [fault for fault in faults if fault.name in PROBES])
+    Schedule(exercise, faults, every=every, seed=exercise.plan.seed).run(seconds)
+    told("no more faults; waiting until everything is settled")
+    return finish(exercise, began=began)
+
+
+def man(exercise: Exercise) -> None:
+    """Start consumers and producers, some of them over the line, and wait until all of them work."""
+    consumers = [exercise.consumer(ORDER, inbox=ORDER, concurrency=1)]
+    consumers += [exercise.consumer(f"c{number}") for number in range(CONSUMERS)]
+    consumers.append(exercise.consumer(f"c-{BY_LINE}", by_line=True))
+    exercise.producer("o", inbox=ORDER)
+    for number in range(PRODUCERS):
+        exercise.producer(f"p{number}")
+    exercise.producer(f"p-{BY_LINE}", by_line=True)
+    exercise.await_that(
+        lambda: all(any(line.kind == "H" for line in exercise.lines(f"{each.name}.*")) for each in consumers),
+        "every consumer handles something",
+    )
+
+
+def measure_recovery(exercise: Exercise, probes: Sequence[Fault]) -> None:
+    """Let each of these faults happen with nothing before and behind it."""
+    random = Random(exercise.plan.seed)
+    for fault in probes:
+        if fault.name == "consumer.kill":
+            exercise.post("lengthy", times=BUSY)
+        target = fault.target(exercise, random)
+        if target is not None:
+            record = fault.befalls(exercise, target)
+            began = exercise.fault_begins(fault.name, record)
+            fault.begin(exercise, target)
+            exercise.fault_ends(fault.name, record, began)
+            exercise.rest(exercise.plan.lease + QUIET)
+
+
+def finish(exercise: Exercise, *, began: float, patience: float = 40.0) -> Outcome:
+    """Let producers make sure of everything, wait until all is settled, send everybody home, and judge."""
+    exercise.stop_producers()
+    drained = exercise.drain(patience=patience)
+    states = asyncio.run(_states(exercise, _ids_by_inbox(exercise.lines())))
+    exercise.crew.dismiss()
+    evidence = gather(
+        exercise.lines(),
+        level=exercise.level,
+        lease=exercise.plan.lease,
+        remains=exercise.remains(),
+        drained=drained,
+        states=states,
+    )
+    findings = judge(evidence)
+    return Outcome(
+        evidence=evidence,
+        findings=findings,
+        figures=figures_of(evidence, seconds=monotonic() - began),
+        judged=applying(evidence),
+    )
+
+
+def _ids_by_inbox(lines: Sequence[Line]) -> Mapping[str, Sequence[str]]:
+    ids: dict[str, dict[str, None]] = defaultdict(dict)
+    for line in lines:
+        if line.kind == "T":
+            ids[line.words[1]][line.id] = None
+    return {inbox: list(some) for inbox, some in ids.items()}
+
+
+async def _states(exercise: Exercise, ids: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return what `status` says about every message."""
+    transport = open_streams(Endpoint(url=exercise.server.url))
+    await transport.connect()
+    states = {}
+    try:
+        for inbox, some in ids.items():
+            for at in range(0, len(some), CHUNK):
+                states.update(dict.fromkeys(some[at : at + CHUNK], "unknown"))
+                places = await transport.locate(some[at : at + CHUNK], [inbox])
+                states.update({place.message_id: place.state for place in places})
+    finally:
+        await transport.close()
+    return states
