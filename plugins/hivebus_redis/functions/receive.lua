@@ -56,6 +56,23 @@ local function take_over(k, consumer, now)
   if all then forget(k, consumer, math.max(0, (ends or now) - lease)) end
 end
 
+-- When this server began to serve, as well as it says: to the second, and never too early. 0 where it may not be asked.
+local function serves_since(now)
+  local facts = redis.pcall('INFO', 'server')
+  local uptime = type(facts) == 'string' and string.match(facts, 'uptime_in_seconds:(%d+)')
+  return uptime and now - uptime * 1000 or 0
+end
+
+-- A server that was away was told of no sign of life: its consumers have a whole lease to come back from then on.
+-- Otherwise each long outage would be a crash of whatever ran alone.
+local function spare(k, consumer, now)
+  local lease = string.match(redis.call('HGET', k.consumers, consumer) or '', ',(%d+)$') or 0
+  local ends = serves_since(now) + lease
+  if ends <= now then return false end
+  redis.call('ZADD', k.lease, ends, consumer)
+  return true
+end
+
 local function promote(k, now)
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', k.schedule, '-inf', now, 'LIMIT', 0, CHUNK)) do
     local kind, rest = string.sub(member, 1, 1), string.sub(member, 2)
@@ -219,7 +236,7 @@ local function receive(keys, args)
   local now = now_ms()
   local epoch = register(k, consumer, lease, now)
   for _, dead in ipairs(redis.call('ZRANGEBYSCORE', k.lease, '-inf', '(' .. now, 'LIMIT', 0, 3)) do
-    take_over(k, dead, now)
+    if not spare(k, dead, now) then take_over(k, dead, now) end
   end
   local swept = redis.call('HMGET', k.meta, 'swept', 'trimmed', 'keep')
   if now - (swept[1] or 0) > SWEEP_EVERY then sweep_ids(k, now) end
