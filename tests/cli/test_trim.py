@@ -42,7 +42,6 @@ def test_settled_messages_go_and_the_inbox_that_was_named_alone_is_touched(hiveb
 def test_without_bounds_those_of_the_settings_hold(hivebus: Any) -> None:
     handled(hivebus, "m-1")
     assert trimmed(hivebus, "--yes")["messages"] == 0
-    assert hivebus.ok("queues", "trim", "--yes", "--json", env={"HIVEBUS_RETENTION": "1s"}).json["messages"] in (0, 1)
     hivebus.eventually(
         lambda: hivebus.ok("queues", "trim", "--dry-run", "--json", env={"HIVEBUS_RETENTION": "1s"}).json["messages"],
         what="a message is older than a second",

@@ -95,12 +95,12 @@ async def test_an_hour_goes_to_another_agent_at_a_rate_kept_within_ten_per_cent(
     async with room.bus(INBOX) as bus, room.bus("qa") as other:
         receiving = asyncio.create_task(received(other, 300))
         begun = loop.time()
-        report = await bus.replay(INBOX, since="1h", to="qa", rate=200)
+        report = await bus.replay(INBOX, since="1h", to="qa", rate=100)
         took = loop.time() - begun
         found = await receiving
 
     assert report.messages == len(report.sent) == 300
-    assert 0.9 <= 300 / took / 200 <= 1.1
+    assert 0.9 <= 300 / took / 100 <= 1.1
     assert [each.replay_of for each in found] == [f"m-{n:04}" for n in range(300, 600)]
     assert {each.replay_of: each.message_id for each in found} == report.sent
     assert {each.to_agent for each in found} == {"qa"}
