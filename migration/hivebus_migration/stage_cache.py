@@ -34,6 +34,7 @@ class StageCache:
         self._directory = directory
         self._file = file
         self._stages: Stages = {}
+        self._is_kept = False
         self._refreshing: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
 
@@ -69,6 +70,9 @@ class StageCache:
         except (HivebusError, TimeoutError) as error:
             _log.debug("the stages cannot be read, the last known ones hold", extra={"error": str(error)})
             return False
+        if stages != self._stages or not self._is_kept:
+            # Looking into the file once a second would hold up a sender now and then.
+            self._file.write(stages)
+            self._is_kept = True
         self._stages = stages
-        self._file.write(stages)
         return True

@@ -36,7 +36,8 @@ class Disk:
 
     def wrong_clock(self, seconds: int) -> Mapping[str, str]:
         """Return the environment of another process whose clock shall be wrong by so much."""
-        control = self._control.with_name("clock")
+        # A file of its own: whoever writes into one that a process has in its memory kills that process.
+        control = self._control.with_name(f"clock-{os.urandom(4).hex()}")
         page = bytearray(4096)
         pack_into("i", page, CLOCK, seconds)
         control.write_bytes(page)
@@ -71,10 +72,33 @@ class Disk:
 
 
 def tear(data: Path) -> None:
-    """Leave the beginning of a command at the end of a dead server's file."""
+    """Leave the beginning of a command at the end of a dead server's file, behind all that is whole."""
     newest = max(data.rglob("*.incr.aof"), key=lambda path: path.stat().st_mtime_ns)
-    with newest.open("ab") as file:
+    whole = _whole(newest.read_bytes())
+    with newest.open("r+b") as file:
+        # It may have died in the middle of a write by itself.
+        file.truncate(whole)
+        file.seek(whole)
         file.write(TORN)
+
+
+def _whole(data: bytes) -> int:
+    """Return where the last whole command ends."""
+    at = whole = 0
+    words = 0
+    while at < len(data):
+        end = data.find(b"\r\n", at)
+        if end < 0:
+            break
+        if data[at : at + 1] == b"*":
+            words, at = int(data[at + 1 : end]), end + 2
+        elif data[at : at + 1] == b"$":
+            words, at = words - 1, end + 2 + int(data[at + 1 : end]) + 2
+        else:
+            at = end + 2  # a remark between two commands
+        if words == 0 and at <= len(data):
+            whole = at
+    return whole
 
 
 def build(folder: Path) -> Path | None:
