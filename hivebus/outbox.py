@@ -100,7 +100,8 @@ class Outbox:
     def _take_late(self, batch: Sequence[Outgoing]) -> int:
         """Return how many items waited behind a batch that was given up; they are the first ones."""
         lane = self._transport.lane(batch[0])
-        late = min(len(batch), waiting := self._late.pop(lane, 0))
+        waiting = self._late.pop(lane, 0)
+        late = min(len(batch), waiting)
         if waiting > late:
             self._late[lane] = waiting - late
         return late

@@ -45,9 +45,7 @@ class Channel:
 
         *rings* is called as soon as there is a reply.
         """
-        wire = self._wire
-        if wire is None or not wire.is_open:
-            wire = await self.connect()
+        wire = self.wire or await self.connect()
         with translated(self._where):
             return await wire.ask(_pack(words), within=self._reply_timeout, rings=rings)
 
@@ -71,8 +69,8 @@ class Channel:
     async def connect(self) -> Wire:
         """Return the connection, made anew when there is none; nothing is sent that could be stored."""
         async with self._connecting:
-            if self._wire is not None and self._wire.is_open:
-                return self._wire
+            if self.wire is not None:
+                return self.wire
             with translated(self._where, connecting=True):
                 await self._connection.disconnect(nowait=True)
                 await self._connection.connect()  # type: ignore[no-untyped-call]
@@ -129,7 +127,7 @@ class Server:
         self, keys: Sequence[str], args: Sequence[Word], *, copies: int, within_ms: int
     ) -> tuple[Any, int]:
         """Call the ``publish`` function; return its reply, and how many replicas had it in time."""
-        words = ("FCALL", self._prefix + "publish", len(keys), *keys, *args)
+        words = self._words("publish", keys, args)
         return await self._healed(
             self.publishing, lambda: self.publishing.call_both(words, ("WAIT", copies, within_ms))
         )
@@ -138,13 +136,9 @@ class Server:
         self, function: str, keys: Sequence[str], args: Sequence[Word], *, channel: Channel | None = None
     ) -> Any:
         """Call one of the functions of our library and return its reply."""
-        channel = channel or self._asking
-        words = ("FCALL", self._prefix + function, len(keys), *keys, *args)
-        try:
-            return await channel.call(*words)
-        except (Unsupported, Unavailable) as error:
-            await self._heal(channel, error)
-        return await channel.call(*words)
+        asked = channel or self._asking
+        words = self._words(function, keys, args)
+        return await self._healed(asked, lambda: asked.call(*words))
 
     async def ask(self, function: str, keys: Sequence[str], args: Sequence[Word]) -> Any:
         """Call a function that may be called twice: again while the server is away, for a bounded time."""
@@ -163,6 +157,9 @@ class Server:
         """Close every channel."""
         for channel in self._channels:
             await channel.close()
+
+    def _words(self, function: str, keys: Sequence[str], args: Sequence[Word]) -> tuple[Word, ...]:
+        return ("FCALL", self._prefix + function, len(keys), *keys, *args)
 
     async def _introduce(self) -> None:
         await self.publishing.connect()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hivebus.testing.harness import Harness, expect
 from hivebus.testing.promises import promise
-from hivebus.transport import Ack, Inspectable, Retry, Transport
+from hivebus.transport import Ack, Delivery, Inspectable, Outgoing, Reader, Retry, Transport
 
 
 @promise(Transport, Inspectable, proves="outcomes")
@@ -22,12 +22,7 @@ async def an_outcome_is_kept_with_its_ack(h: Harness) -> None:
 @promise(Transport, Inspectable, proves="outcomes")
 async def an_outcome_is_kept_after_the_lease_is_lost(h: Harness) -> None:
     """Work that was done settles its message, whoever was handed it meanwhile."""
-    item = h.message(h.inbox())
-    await h.publish(item)
-    slow = await h.reader(item.inbox, lease=h.lease)
-    first = await h.take_one(slow, start=True)
-    other = await h.reader(item.inbox)
-    second = await h.take_one(other, start=True)
+    item, (slow, first), (other, second) = await _handed_over_twice(h)
     (answer,) = await h.settle(slow, Ack(first.token, result=b"1"))
     expect(answer == "done", f"an outcome that came late was answered {answer}")
     (answer,) = await h.settle(other, Ack(second.token, result=b"2"))
@@ -39,12 +34,8 @@ async def an_outcome_is_kept_after_the_lease_is_lost(h: Harness) -> None:
 @promise(Transport, Inspectable, proves="outcomes")
 async def an_outcome_reaches_a_message_that_waits(h: Harness) -> None:
     """A message whose work was done is not handed out again, wherever it waits for that."""
-    item = h.message(h.inbox())
-    await h.publish(item)
-    slow = await h.reader(item.inbox, lease=h.lease)
-    first = await h.take_one(slow, start=True)
-    other = await h.reader(item.inbox)
-    await h.done(other, Retry((await h.take_one(other, start=True)).token, h.lease * 2))
+    _, (slow, first), (other, second) = await _handed_over_twice(h)
+    await h.done(other, Retry(second.token, h.lease * 2))
     (answer,) = await h.settle(slow, Ack(first.token, result=b"1"))
     expect(answer == "done", f"an outcome that came late was answered {answer}")
     await h.nothing(other, slow, seconds=h.lease * 4)
@@ -53,12 +44,17 @@ async def an_outcome_reaches_a_message_that_waits(h: Harness) -> None:
 @promise(Transport, Inspectable, proves="outcomes")
 async def only_an_outcome_settles_what_was_lost(h: Harness) -> None:
     """Without an outcome, an ack that comes too late settles nothing."""
+    _, (slow, first), (other, second) = await _handed_over_twice(h)
+    (answer,) = await h.settle(slow, Ack(first.token))
+    expect(answer != "done", "an ack without an outcome settled what is somebody else's")
+    await h.ack(other, second)
+
+
+async def _handed_over_twice(h: Harness) -> tuple[Outgoing, tuple[Reader, Delivery], tuple[Reader, Delivery]]:
+    """Return a message, who had it until the lease was lost, and who has it now."""
     item = h.message(h.inbox())
     await h.publish(item)
     slow = await h.reader(item.inbox, lease=h.lease)
     first = await h.take_one(slow, start=True)
     other = await h.reader(item.inbox)
-    second = await h.take_one(other, start=True)
-    (answer,) = await h.settle(slow, Ack(first.token))
-    expect(answer != "done", "an ack without an outcome settled what is somebody else's")
-    await h.ack(other, second)
+    return item, (slow, first), (other, await h.take_one(other, start=True))
