@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from math import ceil
 from operator import itemgetter
 from typing import Protocol
 
@@ -29,7 +30,8 @@ def publish_arguments(inbox: str, items: Sequence[Outgoing], limits: Limits) -> 
     # Few batches mix levels, delays or times to live: what messages have in common is said once.
     for (level, delay, ttl), run in groupby(items, key=itemgetter(3, 4, 5)):
         same = list(run)
-        words += (len(same), level, int(delay * 1000), "" if ttl is None else int(ttl * 1000))
+        # Rounded up: a thousandth of a second too early is too early.
+        words += (len(same), level, ceil(delay * 1000), "" if ttl is None else int(ttl * 1000))
         for item in same:
             words += (item.message_id, item.data)
     return words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 from hivebus.transport import Ack, DeadLetter, Extend, Outgoing, Retry, Settled, Settlement, Start
@@ -97,7 +98,7 @@ class Request:
             self.args += ("S", level, entry)
         elif isinstance(item, Retry):
             self._final.add(index)
-            self.args += ("R", level, entry, int(item.delay * 1000), int(item.counts))
+            self.args += ("R", level, entry, ceil(item.delay * 1000), int(item.counts))
         elif isinstance(item, DeadLetter):
             self._final.add(index)
             self.args += ("D", level, entry, item.reason)

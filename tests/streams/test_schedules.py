@@ -80,6 +80,35 @@ async def test_twenty_messages_are_with_a_waiting_handler_within_a_second_after_
     assert min(late) >= -0.01 and max(late) <= ON_TIME, f"late by {min(late):.3f} to {max(late):.3f} s"
 
 
+async def test_neither_a_schedule_nor_a_retry_falls_due_a_fraction_of_a_millisecond_early(redis_room: Room) -> None:
+    transport = await redis_room.transport()
+    reader = await redis_room.reader(transport)
+    early = []
+    for number in range(20):
+        # What is handed over must begin with what was just sent, so nothing else waits.
+        asked = microseconds(redis_room)
+        await publish(transport, outgoing(f"s{number}", delay=0.0015))
+        early.append(due_at(redis_room, f"s{number}") - asked - 1500)
+        (delivery,) = await take(reader)
+        asked = microseconds(redis_room)
+        await settle(reader, Retry(delivery.token, delay=0.0015))
+        early.append(due_at(redis_room, "/".join(delivery.token.split("/")[:2]), "r") - asked - 1500)
+        await settle(reader, *(Ack(each.token) for each in await take(reader)))
+
+    assert min(early) >= 0, f"{-min(early)} us early"
+
+
+def microseconds(room: Room) -> int:
+    """Return the server's own time."""
+    seconds, fraction = room.redis.time()
+    return int(seconds) * 1_000_000 + int(fraction)
+
+
+def due_at(room: Room, member: str, kind: str = "s") -> float:
+    """Return when a member falls due, in microseconds of the server's time."""
+    return float(room.redis.zscore(room.key("due"), kind + member)) * 1000
+
+
 @pytest.mark.parametrize("kind", ["redis", "valkey"])
 async def test_a_schedule_survives_a_killed_server_and_the_end_of_every_process(
     kind: str, make_server: Callable[..., OwnServer]

@@ -41,6 +41,11 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- The first millisecond at which all of *delay* is over: `now` is the one that has begun.
+local function after(now, delay)
+  return now + delay + 1
+end
+
 local function names(meta, group)
   local base = string.sub(meta, 1, -5)
   local suffix = group == 'main' and '' or '@' .. group

@@ -40,7 +40,7 @@ end
 
 local function schedule(k, id, run, deadline, data, now)
   redis.call('HSET', k.sched, id, run.level .. ':' .. (deadline and string.format('%.0f', deadline) or '') .. ':' .. data)
-  add_due(k, k.schedule, now + run.delay, 's' .. id)
+  add_due(k, k.schedule, after(now, run.delay), 's' .. id)
 end
 
 local function publish(keys, args)

@@ -54,7 +54,7 @@ local function retry(k, level, entry, consumer, delay, counts, now)
   forget_marks(k, token)
   add_fate(k, token, 1, counts == '1' and 1 or 0, 0)
   if delay > 0 then
-    add_due(k, k.due, now + delay, 'r' .. token)
+    add_due(k, k.due, after(now, delay), 'r' .. token)
   else
     redis.call('ZADD', k.ready, rank(token), token)
     ring(k)
