@@ -20,6 +20,8 @@ from hivebus_redis.drill.report import lines_of, page_of
 EVERY = 0.3
 POWER = ("server.power_cut", "consumer.kill", "producer.kill")
 SHARE_AT_MEMORY = 0.1
+MAX_CRASHES = 10
+"""As a bus has it by default: in so many minutes, a slow handler may well lose its process four times running."""
 FAULTS, ACKED = 50, 20_000
 """A minute: what a run that is worth a page has at least."""
 
@@ -50,6 +52,7 @@ def main() -> int:
             faults=choose(POWER if level == "memory" else ()),
             every=EVERY * 4 if level == "memory" else EVERY,
             seed=words.seed,
+            max_crashes=MAX_CRASHES,
             told=say,
         )
         say("\n".join(lines_of(campaigns[title])))

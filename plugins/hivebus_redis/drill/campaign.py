@@ -11,7 +11,7 @@ from hivebus_redis.drill.exercise import Exercise
 from hivebus_redis.drill.faults import Fault
 from hivebus_redis.drill.figures import Figures, total
 from hivebus_redis.drill.invariants import Finding
-from hivebus_redis.drill.plan import Plan
+from hivebus_redis.drill.plan import MAX_CRASHES, Plan
 from hivebus_redis.drill.story import Outcome, run
 
 ROUND = 60.0
@@ -41,6 +41,7 @@ def fight(
     every: float,
     seed: int,
     level: str = "fsync",
+    max_crashes: int = MAX_CRASHES,
     told: Callable[[str], None] = lambda text: None,
 ) -> Campaign:
     """Run so many rounds as the time asks for; the folders of those that fail stay in *folder*."""
@@ -49,7 +50,8 @@ def fight(
     for number in range(rounds):
         place = folder / str(number + 1)
         place.mkdir()
-        exercise = Exercise(place, program=program, level=level, plan=Plan(url="", seed=seed + number))
+        plan = Plan(url="", seed=seed + number, max_crashes=max_crashes)
+        exercise = Exercise(place, program=program, level=level, plan=plan)
         if exercise.server.disk is None and number == 0:
             told("hivebus: no power cuts, no full disk: they need Linux and a C compiler")
         failed = True

@@ -24,6 +24,8 @@ DEAD: Mapping[str, str] = {
 }
 """Kinds of messages that belong in the dead letters, and how the reason begins."""
 PRIORITIES = (("low", 1), ("medium", 2), ("high", 3), ("urgent", 4), ("emergency", 5))
+MAX_CRASHES = 4
+"""Fewer than a bus has by default, so that a poison message is given up within a short drill."""
 _TRAFFIC: Mapping[str, int] = {"plain": 90, "brief": 8, "lengthy": 2}
 
 
@@ -44,7 +46,7 @@ class Plan:
     url: str
     seed: int = 1
     lease: float = 2.0
-    max_crashes: int = 4
+    max_crashes: int = MAX_CRASHES
     rate: float = 600.0
     at_once: int = 20
     durability: Literal["memory", "fsync", "replicated"] | None = None
