@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from random import Random
 from time import time_ns
+
+from hivebus.envelope import new_message_id
+
+HEAD = 8
+"""Digits of an id that are another for each message of a bus."""
+STEP = 0x9E3779B1
+"""Odd, so that it meets every number of that many digits once; large, so that neighbours do not look alike."""
+EVERY = 16**HEAD
 
 
 class Stamps:
     """One per bus: a source of version 4 UUIDs, and a clock that is written out once per millisecond.
 
-    The generator is seeded by the system and used by one process only; an id must be unique, it need
-    not be a secret.
+    The ids of one bus share a random tail of 90 bits, which other buses do not have, and their heads never
+    meet; an id must be unique, it need not be a secret.
     """
 
     def __init__(self) -> None:
-        self._bits = Random().getrandbits
+        self._begin()
         self._millisecond = -1
         self._text = ""
 
     def message_id(self) -> str:
         """Return a new message id."""
-        text = f"{self._bits(128):032x}"
-        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[self._bits(2)]}{text[17:20]}-{text[20:]}"
+        self._head = head = (self._head + STEP) % EVERY
+        if head == self._first:
+            # All heads are used up.
+            head = self._begin()
+        return f"{head:08x}{self._tail}"
 
     def now(self) -> str:
         """Return the sender's time in UTC, as messages carry it."""
@@ -34,3 +44,9 @@ class Stamps:
             fraction = f".{millisecond % 1000:03d}000" if millisecond % 1000 else ""
             self._text = f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"
         return self._text
+
+    def _begin(self) -> int:
+        seed = new_message_id()
+        self._head = self._first = int(seed[:HEAD], 16)
+        self._tail = seed[HEAD:]
+        return self._first

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from datetime import UTC, datetime
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -20,6 +21,27 @@ def test_ids_are_random_uuids_and_all_different() -> None:
     made = [each.message_id() for each in (Stamps(), Stamps()) for _ in range(1000)]
     assert len(set(made)) == 2000
     assert {(UUID(each).version, UUID(each).variant) for each in made} == {(4, "specified in RFC 4122")}
+
+
+def test_ids_differ_when_all_heads_are_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stamps, "HEAD", 2)
+    monkeypatch.setattr(stamps, "EVERY", 16**2)
+    source = Stamps()
+    made = [source.message_id() for _ in range(1000)]
+    assert len(set(made)) == 1000
+    # 255 with the first tail, since a tail's own head comes first from the second one on.
+    assert len({each[8:] for each in made}) == 4
+    monkeypatch.setattr(stamps, "STEP", 2)
+    source = Stamps()
+    evens = [source.message_id() for _ in range(1000)]
+    assert len({each[8:] for each in evens}) == 8, "an even step meets half of the heads only"
+
+
+def test_the_heads_of_ids_tell_them_apart() -> None:
+    """People give ids by their first digits."""
+    source = Stamps()
+    heads = sorted(int(source.message_id()[:8], 16) for _ in range(1000))
+    assert min(b - a for a, b in pairwise(heads)) > 2**32 // 1000 // 4
 
 
 @pytest.mark.parametrize("nanoseconds", [0, 1_752_669_300_000_000_000, 1_752_669_300_007_000_000, 999_999_999])
