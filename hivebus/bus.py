@@ -164,22 +164,22 @@ class Bus:
             Unknown, Unavailable: after ten seconds of trying; safe to send again with the same id.
         """
         envelope = envelopes.compose(
-            from_agent=self.agent,
-            to_agent=to_agent,
-            content=content,
-            message_type=message_type,
-            priority=priority,
-            ttl=ttl,
-            context=context,
-            metadata=metadata,
-            require_ack=require_ack,
-            max_retries=max_retries,
-            retry_delay=retry_delay,
-            correlation_id=correlation_id,
-            reply_to=reply_to,
-            traceparent=traceparent,
-            message_id=message_id,
-            stamps=self._stamps,
+            self.agent,
+            to_agent,
+            content,
+            message_type,
+            priority,
+            ttl,
+            context,
+            metadata,
+            require_ack,
+            max_retries,
+            retry_delay,
+            correlation_id,
+            reply_to,
+            traceparent,
+            message_id,
+            self._stamps,
         )
         return await self._sending.send(envelope, delay=delay, at=at)
 

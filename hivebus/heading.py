@@ -55,7 +55,7 @@ def heading_of(from_agent: str, to_agent: str | Sequence[str], message_type: str
         return _heading(from_agent, to_agent, message_type, priority)
 
 
-def terms_of(*, ttl: float | None, require_ack: bool, max_retries: int, retry_delay: float) -> Terms:
+def terms_of(ttl: float | None, require_ack: bool, max_retries: int, retry_delay: float) -> Terms:  # noqa: FBT001
     """Return the checked terms, or raise `InvalidMessage`."""
     try:
         return _known_terms(ttl, require_ack, max_retries, retry_delay)

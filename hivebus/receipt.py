@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from hivebus.envelope import Envelope
 from hivebus.transport import Evidence, Published
@@ -27,12 +27,8 @@ class Receipt:
         notes: what the sender may want to know, such as that nobody has read the inbox for an hour.
     """
 
-    __slots__ = ("_leg", "_published", "_sent", "durability")
-
-    _sent: Envelope | Message
-    _published: Published
-    _leg: str
-    durability: str | None
+    # One is made per message, so it is frozen by properties: a guard around every attribute costs three times as much.
+    __slots__ = ("_durability", "_leg", "_published", "_sent")
 
     def __init__(
         self,
@@ -42,11 +38,10 @@ class Receipt:
         leg: str,
         durability: str | None = None,
     ) -> None:
-        put = object.__setattr__
-        put(self, "_sent", sent)
-        put(self, "_published", published)
-        put(self, "_leg", leg)
-        put(self, "durability", durability)
+        self._sent = sent
+        self._published = published
+        self._leg = leg
+        self._durability = durability
 
     @property
     def message_id(self) -> str:
@@ -62,6 +57,11 @@ class Receipt:
     def evidence(self) -> Evidence:
         """The strongest thing proven so far."""
         return self._published.evidence
+
+    @property
+    def durability(self) -> str | None:
+        """What the server that answered is known to give."""
+        return self._durability
 
     @property
     def legs(self) -> Mapping[str, Evidence | None]:
@@ -82,12 +82,8 @@ class Receipt:
             # Built on demand: most senders never look, and a model costs more than the send.
             from hivebus.message import message_of
 
-            sent = message_of(sent)
-            object.__setattr__(self, "_sent", sent)
+            self._sent = sent = message_of(sent)
         return sent
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"a receipt is frozen: {name} cannot be set")
 
     def __repr__(self) -> str:
         return f"Receipt({self.message_id!r}, state={self.state!r}, evidence={self.evidence!r})"

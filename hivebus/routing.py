@@ -27,7 +27,5 @@ def route(heading: Heading, *, message_id: str, ttl: float | None, delay: float,
         raise InvalidMessage(
             field="ttl", value=ttl, rule=f"must be more than its delay of {delay:g} s, or it expires unread"
         )
-    return [
-        Outgoing(inbox, message_id, heading.key, heading.level, delay, ttl, data)
-        for inbox in inboxes_of(heading.to_agent)
-    ]
+    _, to_agent, _, _, level, key, _ = heading
+    return [Outgoing(inbox, message_id, key, level, delay, ttl, data) for inbox in inboxes_of(to_agent)]

@@ -22,7 +22,9 @@ class Stamps:
     """
 
     def __init__(self) -> None:
-        self._begin()
+        self._first = 0
+        self._tail = ""
+        self._head = self._begin()
         self._millisecond = -1
         self._text = ""
 
@@ -31,7 +33,7 @@ class Stamps:
         self._head = head = (self._head + STEP) % EVERY
         if head == self._first:
             # All heads are used up.
-            head = self._begin()
+            self._head = head = self._begin()
         return f"{head:08x}{self._tail}"
 
     def now(self) -> str:
@@ -47,6 +49,6 @@ class Stamps:
 
     def _begin(self) -> int:
         seed = new_message_id()
-        self._head = self._first = int(seed[:HEAD], 16)
+        self._first = int(seed[:HEAD], 16)
         self._tail = seed[HEAD:]
         return self._first
