@@ -25,6 +25,7 @@ DEFAULT_MAX_RETRIES = 3
 DEFAULT_RETRY_DELAY = 30
 
 NOTHING: Mapping[str, Any] = {}
+_NO_LINKS = ',"correlation_id":null,"reply_to":null,"traceparent":null}'
 _encode_json = JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -122,8 +123,7 @@ def encode(envelope: Envelope, *, limit: int = limits.MAX_ENCODED) -> bytes:
         f"{encode_basestring(content) if type(content) is str else _encode_json(content)}"
         f',"context":{_encode_json(context) if context else "{}"}'
         f',"metadata":{_encode_json(metadata) if metadata else "{}"}'
-        f'{terms.after},"correlation_id":{_json_optional(correlation_id)}'
-        f',"reply_to":{_json_optional(reply_to)},"traceparent":{_json_optional(traceparent)}}}'
+        f"{terms.after}{_links(correlation_id, reply_to, traceparent)}"
     )
     return limits.check_encoded(text.encode(), limit=limit)
 
@@ -146,6 +146,15 @@ def check_reply_to(value: object) -> str:
     if isinstance(checked, tuple) or checked in ("*", "broadcast"):
         raise InvalidMessage(field="reply_to", value=value, rule="must be one agent or one @pool")
     return checked
+
+
+def _links(correlation_id: str | None, reply_to: str | None, traceparent: str | None) -> str:
+    if correlation_id is reply_to is traceparent is None:
+        return _NO_LINKS
+    return (
+        f',"correlation_id":{_json_optional(correlation_id)}'
+        f',"reply_to":{_json_optional(reply_to)},"traceparent":{_json_optional(traceparent)}}}'
+    )
 
 
 def _json_optional(value: str | None) -> str:

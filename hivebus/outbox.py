@@ -41,9 +41,7 @@ class Outbox:
         self._wait_when_full = wait_when_full
         self._told = told
         self._late: dict[Hashable, int] = {}
-        self._batcher: Batcher[Outgoing, Published] = Batcher(
-            self._flush, limit=limit, lane=transport.lane, under_way=transport.under_way
-        )
+        self._batcher: Batcher[Outgoing, Published] = Batcher(self._flush, limit=limit, lane=transport.lane)
 
     def send(self, item: Outgoing) -> Awaitable[Published]:
         """Return what the transport proves, once awaited, or raise what became of it."""

@@ -23,7 +23,7 @@ from hivebus.routing import route
 from hivebus.transport import Clock, Outgoing, Published
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
     from datetime import datetime
 
     from hivebus.message import Message
@@ -66,15 +66,11 @@ class Sending:
             told=observing.sent if observing.sees_sent else None,
         )
 
-    async def send(self, envelope: Envelope, *, delay: float = 0, at: datetime | None = None) -> Receipt:
-        """Send what was composed."""
-        if not self._plain:
-            from hivebus.message import message_of
-
-            return await self.send_message(message_of(envelope), delay=delay, at=at)
-        if at is not None:
-            delay = await self._delay_until(at, delay=delay)
-        return await self._deliver(envelope, envelopes.encode(envelope, limit=self._limit), delay)
+    def send(self, envelope: Envelope, *, delay: float = 0, at: datetime | None = None) -> Awaitable[Receipt]:
+        """Send what was composed, once awaited."""
+        if self._plain and at is None:
+            return self._deliver(envelope, envelopes.encode(envelope, limit=self._limit), delay)
+        return self._send_specially(envelope, delay=delay, at=at)
 
     async def send_message(self, message: Message, *, delay: float = 0, at: datetime | None = None) -> Receipt:
         """Send a message through all middleware."""
@@ -111,6 +107,15 @@ class Sending:
     async def drain(self) -> None:
         """Return when everything that was sent is answered."""
         await self._outbox.drain()
+
+    async def _send_specially(self, envelope: Envelope, *, delay: float, at: datetime | None) -> Receipt:
+        if not self._plain:
+            from hivebus.message import message_of
+
+            return await self.send_message(message_of(envelope), delay=delay, at=at)
+        if at is not None:
+            delay = await self._delay_until(at, delay=delay)
+        return await self._deliver(envelope, envelopes.encode(envelope, limit=self._limit), delay)
 
     async def _deliver(self, sent: Envelope | Message, data: bytes, delay: float) -> Receipt:
         if delay != 0:

@@ -181,13 +181,10 @@ class Publisher(ABC):
     """Hands batches over. All that a terminal or a webhook can be.
 
     Attributes:
-        under_way: how many batches of a lane `publish` may be given at once; more than one only where
-            they are carried out in the order of the calls.
         abandonable: whether `publish` may be cancelled at any time: sent again, what it was about is stored once.
         legs: the names of the roads that it joins; none for a transport that is a road itself.
     """
 
-    under_way: int = 1
     abandonable: bool = False
     legs: Sequence[str] = ()
 

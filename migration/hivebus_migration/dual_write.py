@@ -88,7 +88,6 @@ class DualWrite(Delegating):
         }
         self._announcing = Announcing(self._ledger, legacy=legacy, copies=self._copies)
         self.legs = (main.name, legacy.name)
-        self.under_way = min(main.publisher.under_way, legacy.publisher.under_way)
         self._closed = False
 
     # --- connecting --------------------------------------------------------------------------

@@ -44,8 +44,6 @@ def open_embedded(endpoint: Endpoint) -> RedisStreams:
 class RedisStreams(RedisInspection, RedisRetention, RedisDirectory, Transport):
     """Every inbox is five streams, a consumer group, and a few small keys, changed by server-side functions."""
 
-    # One connection publishes, and a server carries out the commands of a connection in their order.
-    under_way = 2
     abandonable = True
 
     def __init__(self, server: Server, *, namespace: str, limit: int, durability: str | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hivebus.batcher import WORTH_SPLITTING, Batcher
+from hivebus.batcher import Batcher
 
 
 class Gate:
@@ -130,34 +130,6 @@ async def test_one_batch_of_a_lane_is_in_flight_at_a_time() -> None:
     assert most == 1
 
 
-# --- Two batches under way -------------------------------------------------------------------------------
-
-
-async def test_with_two_batches_under_way_who_comes_later_need_not_wait() -> None:
-    gate = Gate()
-    batcher: Batcher[int, str] = Batcher(gate.flush, limit=100, under_way=2)
-    for number in range(4):
-        batcher.submit(number)
-        await settle_down()
-    assert gate.batches == [[0], [1]]
-    gate.let_one_through()
-    await settle_down()
-    assert gate.batches == [[0], [1], [2, 3]]
-    gate.let_one_through()
-    gate.let_one_through()
-    await batcher.drain()
-    assert gate.answered == [0, 1, 2, 3]
-
-
-async def test_a_large_batch_is_split_when_two_may_be_under_way() -> None:
-    gate = Gate(open_=True)
-    batcher: Batcher[int, str] = Batcher(gate.flush, limit=100, under_way=2)
-    await asyncio.gather(*(batcher.submit(number) for number in range(2 * WORTH_SPLITTING)))
-    await asyncio.gather(*(batcher.submit(number) for number in range(2 * WORTH_SPLITTING - 1)))
-    assert [len(batch) for batch in gate.batches] == [WORTH_SPLITTING, WORTH_SPLITTING, 2 * WORTH_SPLITTING - 1]
-    assert gate.answered == [*range(2 * WORTH_SPLITTING), *range(2 * WORTH_SPLITTING - 1)]
-
-
 # --- Nobody is answered before the server was ------------------------------------------------------------
 
 
@@ -180,11 +152,11 @@ async def test_an_answer_before_its_time_would_be_seen() -> None:
     """Saboteur: a batcher that answers when the batch has left."""
 
     class Hasty(Batcher[int, str]):
-        async def _carry(self, key: Any, lane: Any, batch: list[tuple[int, asyncio.Future[str] | None]]) -> None:
+        async def _carry(self, batch: Sequence[tuple[int, asyncio.Future[str] | None]]) -> None:
             for item, answer in batch:
                 if answer is not None:
                     answer.set_result(f"answer {item}")
-            await super()._carry(key, lane, batch)
+            await super()._carry(batch)
 
     gate = Gate()
     hasty = Hasty(gate.flush, limit=10)

@@ -175,7 +175,6 @@ def messages_sent(facts: Sequence[Any]) -> None:
 
 
 async def transports(transport: Transport, publisher: Publisher, one_shot: OneShot, listener: Listener) -> None:
-    assert_type(Wall().under_way, int)
     HalfAReader()  # type: ignore[abstract]
     publisher = MemoryTransport(Endpoint(url="memory://"))
     capabilities = await publisher.connect()
