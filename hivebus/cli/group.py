@@ -29,6 +29,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Server": {},
     "Move away from tmux": {},
     "Set up": {
+        "agent": ("hivebus.cli.agent:agent", "Say who you are, and set up Claude Code or Codex"),
         "config": ("hivebus.cli.config:config", "Show the settings and where each comes from"),
         "schema": ("hivebus.cli.schema:schema", "Print the JSON Schema of what travels"),
         "plugins": ("hivebus.cli.plugins:plugins", "List plugins, and check what a transport promises"),
