@@ -76,7 +76,10 @@ def _changing(function: Function) -> Function:
 
 @command(
     "install",
-    examples=["hivebus agent install claude --dry-run", "hivebus agent install codex --dir ~/shop --agent pm-agent --yes"],
+    examples=[
+        "hivebus agent install claude --dry-run",
+        "hivebus agent install codex --dir ~/shop --agent pm-agent --yes",
+    ],
 )
 @_changing
 def install(app: App, *, program: str, project: Path, dry_run: bool, yes: bool) -> None:
@@ -109,9 +112,7 @@ def uninstall(app: App, *, program: str, project: Path, dry_run: bool, yes: bool
     _change(app, "uninstall", known.uninstall(project), known, dry_run=dry_run, yes=yes)
 
 
-def _change(
-    app: App, verb: str, changes: Sequence[Change], program: Program, *, dry_run: bool, yes: bool
-) -> None:
+def _change(app: App, verb: str, changes: Sequence[Change], program: Program, *, dry_run: bool, yes: bool) -> None:
     from hivebus.cli.agent_files.change import apply
     from hivebus.cli.asking import ask
 
@@ -131,7 +132,9 @@ def _change(
         app.note("nothing to change")
     elif verb == "install":
         for note in program.notes:
-            app.note(note)
+            app.note(f"next: {note}")
+        if not _named(app):
+            app.note("next: say who each agent is: export HIVEBUS_AGENT=NAME, or tmux set -p @hivebus_agent NAME")
 
 
 def _show_diff(changes: Sequence[Change]) -> None:

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from hivebus.errors import ConfigError
-
 # Settings and output are imported late: `--help` needs neither.
 if TYPE_CHECKING:
     from hivebus.cli.identity import Identity

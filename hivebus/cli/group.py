@@ -13,7 +13,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Send and receive": {
         "send": ("hivebus.cli.send:send", "Send one message"),
         "cancel": ("hivebus.cli.cancel:cancel", "Take back a message that nobody was handed yet"),
-        "inbox": ("hivebus.cli.inbox:inbox", "List what waits for you and what you hold; takes nothing"),
+        "inbox": ("hivebus.cli.inbox:inbox", "List what you hold and what waits for you; takes nothing"),
         "receive": ("hivebus.cli.receive:receive", "Take messages out of your inbox, under a lease"),
         "extend": ("hivebus.cli.settle:extend", "Keep a message that you hold for longer"),
         "ack": ("hivebus.cli.settle:ack", "Say that messages are done"),

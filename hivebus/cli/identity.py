@@ -72,7 +72,7 @@ def _ask(pane: str, env: Mapping[str, str]) -> tuple[str, str]:
     except OSError as error:
         return "", f"TMUX is set, but tmux cannot be run: {error.strerror}"
     if answer.returncode:
-        return "", f"tmux knows no pane {pane}: {one_line(answer.stderr.decode(errors='replace'))}"
+        return "", f"tmux could not say who runs in pane {pane}: {one_line(answer.stderr.decode(errors='replace'))}"
     name = answer.stdout.decode(errors="replace").strip()
     return name, f"the option {PANE_OPTION} of tmux pane {pane} is not set"
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import unified_diff
 from pathlib import Path
 
@@ -39,26 +40,34 @@ class Change:
             return "created"
         return "removed" if self.after is None else "updated"
 
+    def to(self, content: Content) -> Change:
+        """Return the change to *content*."""
+        return replace(self, after=content)
+
+    def back(self) -> Change:
+        """Return the change that undoes this one."""
+        return replace(self, before=self.after, after=self.before)
+
     def diff(self) -> str:
         """Return the change as a unified diff."""
         old, new = ([] if each is None else _lines(each) for each in (self.before, self.after))
-        names = ["/dev/null" if each is None else self.name for each in (self.before, self.after)]
+        source, target = ("/dev/null" if each is None else self.name for each in (self.before, self.after))
         return "".join(
             line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
-            for line in unified_diff(old, new, *names)
+            for line in unified_diff(old, new, source, target)
         )
 
 
-def change(project: Path, name: str, edit: Callable[[Content, str], Content]) -> Change:
-    """Return what *edit* would make of a file of *project*; raises `ConfigError` for one that cannot be read."""
+def read(project: Path, name: str) -> Change:
+    """Return a file of *project*, not changed yet; raises `ConfigError` for one that cannot be read."""
     path = project / name
     try:
-        before: Content = path.read_bytes()
+        content: Content = path.read_bytes()
     except FileNotFoundError:
-        before = None
+        content = None
     except OSError as error:
         raise _refused(path, "read", error) from None
-    return Change(path=path, name=name, before=before, after=edit(before, str(path)))
+    return Change(path=path, name=name, before=content, after=content)
 
 
 def apply(changes: Sequence[Change]) -> None:
@@ -75,7 +84,7 @@ def apply(changes: Sequence[Change]) -> None:
             done.append(each)
     except Exception:
         for each in reversed(done):
-            _write(Change(path=each.path, name=each.name, before=each.after, after=each.before))
+            _write(each.back())
         raise
 
 
@@ -85,9 +94,7 @@ def _write(change: Change) -> None:
     try:
         now = target.read_bytes() if target.exists() else None
         if now != change.before:
-            raise Conflict(
-                f"{change.path} was changed by somebody else meanwhile", hint="run the same command again"
-            )
+            raise Conflict(f"{change.path} was changed by somebody else meanwhile", hint="run the same command again")
         if change.after is None:
             target.unlink(missing_ok=True)
             _remove_empty_folders(change)
@@ -141,7 +148,8 @@ def _remove_empty_folders(change: Change) -> None:
 
 
 def _lines(data: bytes) -> list[str]:
-    return data.decode(errors="replace").splitlines(keepends=True)
+    # Not splitlines(): to a diff, a line ends with a line feed and with nothing else.
+    return re.findall(r"[^\n]*\n|[^\n]+", data.decode(errors="replace"))
 
 
 def _refused(path: Path, what: str, error: OSError) -> ConfigError:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hivebus.cli.agent_files import block, json_list
-from hivebus.cli.agent_files.change import Change, Content, change
+from hivebus.cli.agent_files.change import Change, read
 from hivebus.cli.agent_files.snippet import snippet
 
 SETTINGS = ".claude/settings.json"
@@ -32,6 +32,7 @@ prefix_rule(
     match = ["hivebus receive", "hivebus ack 1f0c"],
     not_match = ["hivebus queues trim", "hivebus-other receive"],
 )
+prefix_rule(pattern = ["hivebus", "agent", "whoami"], decision = "allow")
 """
 
 
@@ -57,77 +58,66 @@ class Program:
 
 
 def _install_claude(project: Path, agent: str | None) -> Sequence[Change]:
-    kept: list[str] = []
-
-    def permit(before: Content, where: str) -> Content:
-        page = change(project, CLAUDE.page, _same)
-        known = block.inside(page.before, markers=block.MARKDOWN, where=str(page.path))
-        for name, entry in ENTRIES.items():
-            # What was allowed before us is not ours to take away; the block remembers that.
-            ours = known is not None and name not in _kept(known)
-            if not ours and json_list.holds(before, ("permissions", name), entry, where=where):
-                kept.append(name)
-        for name, entry in ENTRIES.items():
-            before = json_list.add(before, ("permissions", name), entry, where=where)
-        return before
-
-    settings = change(project, SETTINGS, permit)
-    return [change(project, CLAUDE.page, _page(agent, kept)), settings]
+    page, settings = read(project, CLAUDE.page), read(project, SETTINGS)
+    where = str(settings.path)
+    known = _known(page)
+    content, kept = settings.before, []
+    for name, entry in ENTRIES.items():
+        # What was there before us is not ours to take away; the block remembers that.
+        was_there = known is None or name in _kept(known)
+        if was_there and json_list.holds(content, ("permissions", name), entry, where=where):
+            kept.append(name)
+        content = json_list.add(content, ("permissions", name), entry, where=where)
+    return [_with_block(page, agent, kept), settings.to(content)]
 
 
 def _uninstall_claude(project: Path) -> Sequence[Change]:
-    page = change(project, CLAUDE.page, _without_block)
-    known = block.inside(page.before, markers=block.MARKDOWN, where=str(page.path))
-    kept = _kept(known or "")
-
-    def forbid(before: Content, where: str) -> Content:
-        for name, entry in reversed(ENTRIES.items()):
-            if before is not None and name not in kept:
-                before = json_list.remove(before, ("permissions", name), entry, where=where)
-        return before
-
-    return [page, change(project, SETTINGS, forbid)]
+    page, settings = read(project, CLAUDE.page), read(project, SETTINGS)
+    kept = _kept(_known(page))
+    content = settings.before
+    for name, entry in reversed([*ENTRIES.items()]):
+        if content is not None and name not in kept:
+            content = json_list.remove(content, ("permissions", name), entry, where=str(settings.path))
+    return [_without_block(page, block.MARKDOWN), settings.to(content)]
 
 
 # --- Codex -------------------------------------------------------------------------------------------------
 
 
 def _install_codex(project: Path, agent: str | None) -> Sequence[Change]:
-    page = change(project, CODEX.page, _same)
+    page, rules = read(project, CODEX.page), read(project, RULES)
     # One page may serve both programs, as a link: what the other one has to remember stays.
-    known = block.inside(page.before, markers=block.MARKDOWN, where=str(page.path))
-    rules = change(
-        project, RULES, lambda before, where: block.put(before, RULE, markers=block.HASH, where=where)
-    )
-    return [change(project, CODEX.page, _page(agent, _kept(known or ""))), rules]
+    kept = _kept(_known(page))
+    allowed = block.put(rules.before, RULE, markers=block.HASH, where=str(rules.path))
+    return [_with_block(page, agent, kept), rules.to(allowed)]
 
 
 def _uninstall_codex(project: Path) -> Sequence[Change]:
-    def forbid(before: Content, where: str) -> Content:
-        return None if before is None else block.take(before, markers=block.HASH, where=where)
-
-    return [change(project, CODEX.page, _without_block), change(project, RULES, forbid)]
+    page, rules = read(project, CODEX.page), read(project, RULES)
+    return [_without_block(page, block.MARKDOWN), _without_block(rules, block.HASH)]
 
 
 # --- The page of instructions ------------------------------------------------------------------------------
 
 
-def _page(agent: str | None, kept: Sequence[str]) -> Callable[[Content, str], Content]:
+def _with_block(page: Change, agent: str | None, kept: Sequence[str]) -> Change:
     text = snippet(agent) + (f"<!-- hivebus:kept {' '.join(kept)} -->\n" if kept else "")
-    return lambda before, where: block.put(before, text, markers=block.MARKDOWN, where=where)
+    return page.to(block.put(page.before, text, markers=block.MARKDOWN, where=str(page.path)))
 
 
-def _without_block(before: Content, where: str) -> Content:
-    return None if before is None else block.take(before, markers=block.MARKDOWN, where=where)
+def _without_block(file: Change, markers: block.Markers) -> Change:
+    if file.before is None:
+        return file
+    return file.to(block.take(file.before, markers=markers, where=str(file.path)))
 
 
-def _kept(known: str) -> list[str]:
-    found = re.search(r"^<!-- hivebus:kept ([a-z ]+) -->\r?$", known, flags=re.MULTILINE)
+def _known(page: Change) -> str | None:
+    return block.inside(page.before, markers=block.MARKDOWN, where=str(page.path))
+
+
+def _kept(known: str | None) -> list[str]:
+    found = re.search(r"^<!-- hivebus:kept ([a-z ]+) -->\r?$", known or "", flags=re.MULTILINE)
     return found[1].split() if found else []
-
-
-def _same(before: Content, where: str) -> Content:
-    return before
 
 
 CLAUDE = Program(
@@ -135,9 +125,7 @@ CLAUDE = Program(
     page="CLAUDE.md",
     install=_install_claude,
     uninstall=_uninstall_claude,
-    notes=(
-        "start Claude Code anew in that folder: it runs hivebus commands without asking, and asks for those with --exec",
-    ),
+    notes=("start Claude Code anew in that folder: it runs hivebus without asking, and asks for --exec",),
 )
 CODEX = Program(
     title="Codex",
