@@ -73,7 +73,9 @@ def _install_claude(project: Path, agent: str | None) -> Sequence[Change]:
 
 def _uninstall_claude(project: Path) -> Sequence[Change]:
     page, settings = read(project, CLAUDE.page), read(project, SETTINGS)
-    kept = _kept(_known(page))
+    known = _known(page)
+    # Without a block, nothing says that what is allowed there came from here.
+    kept = [*ENTRIES] if known is None else _kept(known)
     content = settings.before
     for name, entry in reversed([*ENTRIES.items()]):
         if content is not None and name not in kept:
