@@ -130,11 +130,15 @@ def _change(app: App, verb: str, changes: Sequence[Change], program: Program, *,
         table(("FILE", "CHANGE"), [(each.name, each.action) for each in changes])
     if not work:
         app.note("nothing to change")
-    elif verb == "install":
-        for note in program.notes:
-            app.note(f"next: {note}")
-        if not _named(app):
-            app.note("next: say who each agent is: export HIVEBUS_AGENT=NAME, or tmux set -p @hivebus_agent NAME")
+    elif verb == "install" and not dry_run:
+        _say_next(app, program)
+
+
+def _say_next(app: App, program: Program) -> None:
+    for note in program.notes:
+        app.note(f"next: {note}")
+    if not _named(app):
+        app.note("next: say who each agent is: export HIVEBUS_AGENT=NAME, or tmux set -p @hivebus_agent NAME")
 
 
 def _show_diff(changes: Sequence[Change]) -> None:
