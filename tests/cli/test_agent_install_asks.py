@@ -6,6 +6,7 @@ import os
 import pty
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -134,13 +135,45 @@ def test_saboteur_a_first_file_that_is_not_put_back_is_noticed(offline: Any, pro
     assert (project / "CLAUDE.md").read_bytes() != b"# Rules"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_write_protected_file_stays_as_it_is(offline: Any, project: Path) -> None:
-    lay(project, {"CLAUDE.md": b"# Rules"})
-    (project / "CLAUDE.md").chmod(0o400)
-    answer = offline("agent", "install", "claude", "--dir", str(project), "--yes")
-    assert answer.code == 78
-    assert "CLAUDE.md cannot be written: it is write-protected" in answer.err
+def as_nobody(offline: Any, project: Path, *, sabotage: str = "") -> subprocess.CompletedProcess[str]:
+    """Install as a user who is not root, whoever runs the tests; all is imported before that."""
+    script = (
+        "import os, sys, tempfile; from hivebus.cli import asking, group, problems, run, agent\n"
+        f"from hivebus.cli.agent_files import change, programs\n{sabotage}\n"
+        "if os.geteuid() == 0: os.setresuid(65534, 65534, 65534)\n"
+        f"sys.exit(run(['agent', 'install', 'claude', '--dir', {str(project)!r}, '--yes', '-a', 'pm-agent']))"
+    )
+    env = {name: value for name, value in offline.env.items() if not name.startswith(("COVERAGE", "XDG"))}
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=project, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.fixture
+def of_nobody(short_path: Path) -> Path:
+    """A project whose page belongs to the user nobody, where the tests are run by root."""
+    short_path.chmod(0o777)
+    lay(short_path, {"CLAUDE.md": b"# Rules"})
+    if os.geteuid() == 0:
+        os.chown(short_path / "CLAUDE.md", 65534, 65534)
+    return short_path
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o400, "written: it is write-protected"), (0, "read: Permission denied")])
+def test_a_protected_file_stays_as_it_is(offline: Any, of_nobody: Path, mode: int, told: str) -> None:
+    (of_nobody / "CLAUDE.md").chmod(mode)
+    done = as_nobody(offline, of_nobody)
+    assert done.returncode == 78
+    assert f"CLAUDE.md cannot be {told}" in done.stderr
+    (of_nobody / "CLAUDE.md").chmod(0o600)
+    assert tree(of_nobody) == {"CLAUDE.md": b"# Rules"}
+
+
+def test_saboteur_writing_to_a_protected_file_is_noticed(offline: Any, of_nobody: Path) -> None:
+    (of_nobody / "CLAUDE.md").chmod(0o400)
+    as_nobody(offline, of_nobody, sabotage="change.os.access = lambda path, mode: True")
+    (of_nobody / "CLAUDE.md").chmod(0o600)
+    assert tree(of_nobody) != {"CLAUDE.md": b"# Rules"}
 
 
 def test_a_file_that_somebody_changes_meanwhile_is_not_overwritten(offline: Any, project: Path) -> None:
