@@ -2,7 +2,8 @@
 
 A value is taken from the first place that has it: a flag, ``HIVEBUS_*``, the nearest
 ``.hivebus.toml`` (walking up from the working directory), the user's ``hivebus/config.toml``, or
-the default. The agent's name may also stand on its tmux pane, right after the environment.
+the default. The agent's name may also stand on its tmux pane, right after the environment: the
+command line asks for it, in `hivebus.cli.identity`.
 `hivebus send` reads this page, so it imports no more than it must.
 """
 
@@ -21,7 +22,9 @@ from hivebus.transport import Endpoint
 PROJECT_FILE = ".hivebus.toml"
 DEFAULT = "default"
 PANE_OPTION = "@hivebus_agent"
+"""The option of a tmux pane that says which agent runs in it."""
 PANE_TIMEOUT = 1.0
+"""Seconds that a tmux has to answer a question about a pane."""
 
 
 class Value(NamedTuple):
@@ -104,7 +107,6 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
     cwd: str | None = None,
-    ask_pane: bool = False,
 ) -> Settings:
     """Return the settings, or raise `ConfigError` naming setting, value, rule and source.
 
@@ -112,13 +114,10 @@ def load(
         flags: values that win over everything, by the name of the setting; None is not given.
         environ: the environment to read; the process's own by default.
         cwd: where to start looking for `PROJECT_FILE`.
-        ask_pane: whether to ask tmux for the agent's name when neither flag nor environment has it.
     """
     env = os.environ if environ is None else environ
     found = {name: Value(value, f"flag --{name}") for name, value in (flags or {}).items() if value is not None}
     _add(found, _from_environment(env))
-    if ask_pane and "agent" not in found:
-        _add(found, _from_pane(env))
     for path in _files(env, os.getcwd() if cwd is None else cwd):
         _add(found, _from_file(path))
     _add(found, {name: Value(setting.default, DEFAULT) for name, setting in SETTINGS.items()})
@@ -148,23 +147,6 @@ def _add(found: dict[str, Value], values: Mapping[str, Value]) -> None:
 def _from_environment(env: Mapping[str, str]) -> dict[str, Value]:
     names = {name: f"HIVEBUS_{name.upper()}" for name in SETTINGS if name != "aliases"}
     return {name: Value(env[key], f"{key} in the environment") for name, key in names.items() if env.get(key)}
-
-
-def _from_pane(env: Mapping[str, str]) -> dict[str, Value]:
-    if not env.get("TMUX"):
-        return {}
-    import subprocess
-
-    target = ["-t", env["TMUX_PANE"]] if env.get("TMUX_PANE") else []
-    command = ["tmux", "show-options", "-pqv", *target, PANE_OPTION]
-    try:
-        answer = subprocess.run(
-            command, env=dict(env), stdin=subprocess.DEVNULL, capture_output=True, timeout=PANE_TIMEOUT, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return {}  # a terminal that cannot say who it is has not said anything
-    name = answer.stdout.decode(errors="replace").strip()
-    return {"agent": Value(name, f"{PANE_OPTION} of the tmux pane")} if name else {}
 
 
 def _files(env: Mapping[str, str], cwd: str) -> Iterator[str]:

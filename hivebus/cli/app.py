@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from hivebus.errors import ConfigError
-
 # Settings and output are imported late: `--help` needs neither.
 if TYPE_CHECKING:
+    from hivebus.cli.identity import Identity
     from hivebus.settings import Settings
 
 
@@ -33,20 +33,25 @@ class App:
         """The settings, read when a command first asks for one."""
         from hivebus.settings import load
 
-        return load(self.flags, ask_pane=True)
+        return load(self.flags)
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Who runs the command and what says so; asks tmux, where neither flag nor environment says it."""
+        from hivebus.cli.identity import identify
+
+        return identify(self.settings, flag=self.flags.get("agent"), env=os.environ)
 
     @property
     def agent(self) -> str:
         """Who runs the command, or `ConfigError` when nobody said so."""
-        if self.settings.agent:
+        if self.settings.agent and (self.flags.get("agent") or os.environ.get("HIVEBUS_AGENT")):
             return self.settings.agent
-        from hivebus.settings import PANE_OPTION
+        if self.identity.agent:
+            return self.identity.agent
+        from hivebus.cli.identity import nobody_said
 
-        raise ConfigError(
-            "this command needs to know which agent you are",
-            cause="neither --agent, HIVEBUS_AGENT, a config file nor the tmux pane says so",
-            hint=f"add --agent NAME, or export HIVEBUS_AGENT=NAME, or in tmux: tmux set -p {PANE_OPTION} NAME",
-        )
+        raise nobody_said(self.identity)
 
     def name_of(self, name: str, *, field: str) -> str:
         """Return an agent's name, its alias resolved; raises `InvalidMessage` for what cannot be one."""

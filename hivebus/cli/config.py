@@ -21,10 +21,15 @@ def show(app: App) -> None:
     """Show every setting, its value and its source.
 
     A flag wins over HIVEBUS_* in the environment, that over the nearest .hivebus.toml, that over the
-    user's config.toml, that over the default. Passwords are masked. Starts and contacts no server.
+    user's config.toml, that over the default. Who you are may also stand on your tmux pane, right after
+    the environment. Passwords are masked. Starts and contacts no server.
     """
     settings = app.settings
+    who = app.identity
     values = {name: (_value(settings, name), settings.sources[name]) for name in SETTINGS}
+    values["agent"] = (who.agent, who.source)
+    if who.silence:
+        app.note(f"note: {who.silence}")
     if app.as_json:
         facts = {name: {"value": value, "source": source} for name, (value, source) in values.items()}
         document("config.show", {"settings": facts})

@@ -13,7 +13,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Send and receive": {
         "send": ("hivebus.cli.send:send", "Send one message"),
         "cancel": ("hivebus.cli.cancel:cancel", "Take back a message that nobody was handed yet"),
-        "inbox": ("hivebus.cli.inbox:inbox", "List what waits for you and what you hold; takes nothing"),
+        "inbox": ("hivebus.cli.inbox:inbox", "List what you hold and what waits for you; takes nothing"),
         "receive": ("hivebus.cli.receive:receive", "Take messages out of your inbox, under a lease"),
         "extend": ("hivebus.cli.settle:extend", "Keep a message that you hold for longer"),
         "ack": ("hivebus.cli.settle:ack", "Say that messages are done"),
@@ -29,6 +29,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Server": {},
     "Move away from tmux": {},
     "Set up": {
+        "agent": ("hivebus.cli.agent:agent", "Say who you are, and set up Claude Code or Codex"),
         "config": ("hivebus.cli.config:config", "Show the settings and where each comes from"),
         "schema": ("hivebus.cli.schema:schema", "Print the JSON Schema of what travels"),
         "plugins": ("hivebus.cli.plugins:plugins", "List plugins, and check what a transport promises"),

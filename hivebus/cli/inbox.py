@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from hivebus.cli.app import App
-from hivebus.cli.link import Link, as_json, connect, run
+from hivebus.cli.link import LOOK, Link, as_json, connect, run
 from hivebus.cli.options import command
 from hivebus.cli.output import document, duration, preview, shown_ids, table
+from hivebus.cli.taking import is_ours
 from hivebus.errors import InvalidMessage
 from hivebus.transport import Located
 
@@ -22,11 +23,14 @@ HEAD = ("ID", "AGE", "FROM", "TYPE", "PRIORITY", "STATE", "PREVIEW")
     "inbox",
     examples=["hivebus inbox --agent pm-agent", "hivebus inbox --json | jq -r '.messages[].body.content'"],
 )
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Show at most that many.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Show at most that many that wait."
+)
 def inbox(app: App, *, limit: int) -> None:
-    """List what waits for you and what you hold; takes nothing.
+    """List what you hold and what waits for you; takes nothing.
 
-    In the order of hand-out. What consumers of yours hold is listed with the rest of its lease.
+    What you hold comes first, with the rest of its lease: whoever lost track finds its work again, and settles
+    it by its ID. What waits follows in the order of hand-out.
     """
     run(_inbox(app, limit))
 
@@ -34,14 +38,38 @@ def inbox(app: App, *, limit: int) -> None:
 async def _inbox(app: App, limit: int) -> None:
     name = app.agent
     async with connect(app) as link:
-        places = await link.inspectable(to="list an inbox").peek(name, limit=limit)
+        inspectable = link.inspectable(to="list an inbox")
+        [count] = await inspectable.counts([name])
+        places = await inspectable.peek(name, limit=limit)
+        if count.in_flight > sum(map(_is_held, places)):
+            # It hides behind messages of a higher level that wait.
+            places = await inspectable.peek(name, limit=max(LOOK, limit))
+        held = sorted((place for place in places if _is_held(place)), key=lambda place: not is_ours(place.consumer))
+        waiting = [place for place in places if not _is_held(place)][:limit]
         if app.as_json:
-            document("inbox", _facts(link, places))
+            document("inbox", _facts(link, [*held, *waiting]))
             return
-        ids = shown_ids([place.message_id for place in places])
-        table(HEAD, [[shown, *_row(link, place)] for shown, place in zip(ids, places, strict=True)])
-    held = sum(place.state == "delivered" for place in places)
-    app.note(f"{len(places) - held} waiting, {held} held" + (" (there may be more)" if len(places) == limit else ""))
+        ids = shown_ids([place.message_id for place in (*held, *waiting)])
+        table(HEAD, [[shown, *_row(link, place)] for shown, place in zip(ids, (*held, *waiting), strict=True)])
+    more = f" ({count.waiting + count.retrying} in all)" if count.waiting + count.retrying > len(waiting) else ""
+    app.note(f"{len(waiting)} waiting{more}, {max(len(held), count.in_flight)} held")
+    ours = [place for place in held if is_ours(place.consumer)]
+    if ours:
+        app.note(_reminder(ours))
+
+
+def _reminder(ours: Sequence[Located]) -> str:
+    """Return what to do with what is held: it is somebody's unfinished work, most likely one's own."""
+    first = min(place.lease_seconds or 0 for place in ours)
+    which = "1 message, for" if len(ours) == 1 else f"{len(ours)} messages, the first for"
+    return (
+        f"-- you hold {which} {duration(first)}: hivebus ack ID | hivebus retry ID --in 5m"
+        " | hivebus reject ID WHY | hivebus extend ID"
+    )
+
+
+def _is_held(place: Located) -> bool:
+    return place.state == "delivered"
 
 
 def _facts(link: Link, places: Sequence[Located]) -> dict[str, Any]:
@@ -52,7 +80,7 @@ def _facts(link: Link, places: Sequence[Located]) -> dict[str, Any]:
         message = link.message(place.data)
         if isinstance(message, InvalidMessage):
             broken.append({"message_id": place.message_id, "why": message.why})
-        elif place.state == "delivered":
+        elif _is_held(place):
             leased.append(
                 {
                     "message_id": place.message_id,
@@ -84,8 +112,8 @@ def _row(link: Link, place: Located) -> list[object]:
 
 
 def _state(place: Located) -> str:
-    if place.state == "delivered":
-        return f"held {duration(place.lease_seconds) or '?'}"
+    if _is_held(place):
+        return f"{'held' if is_ours(place.consumer) else 'at work'} {duration(place.lease_seconds) or '?'}"
     if place.state == "retrying":
         return f"retry in {duration(place.due_seconds) or '?'}"
     return place.state

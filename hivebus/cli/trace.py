@@ -54,10 +54,10 @@ async def _trace(app: App, message_id: str) -> ExitCode:
 async def _places(app: App, link: Link, message_id: str) -> Sequence[Located]:
     inspectable = link.inspectable(to="find messages")
     places = await inspectable.locate([message_id], await inspectable.inboxes())
-    if places or not app.settings.agent:
+    if places or not app.identity.agent:
         return places
     try:
-        return await find(link, [message_id], [app.settings.agent])
+        return await find(link, [message_id], [app.identity.agent])
     except NotFound:
         return []
 

@@ -57,8 +57,8 @@ async def main_road(app: App) -> AsyncIterator[MainRoad]:
 
 def operator(app: App) -> str:
     """Return who moves an agent: the agent that runs the command, or else the user of this machine."""
-    if app.settings.agent:
-        return app.settings.agent
+    if app.identity.agent:
+        return app.identity.agent
     try:
         user = getpass.getuser()
     except (OSError, KeyError):

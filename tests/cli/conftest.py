@@ -151,6 +151,14 @@ def hivebus(offline: Cli, redis_server: Any) -> Cli:
 
 
 @pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """An empty folder that an agent works in."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
 def behind(redis_server: Any) -> Iterator[redis.Redis]:
     """A plain client of the same server, to look behind hivebus or to break something."""
     with redis_server.client() as client:

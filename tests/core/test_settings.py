@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -26,8 +25,8 @@ class Places:
         self.user.parent.mkdir(parents=True)
         self.env: dict[str, str] = {"XDG_CONFIG_HOME": str(folder / "config"), "PATH": os.environ["PATH"]}
 
-    def load(self, *, ask_pane: bool = False, **flags: object) -> Settings:
-        return load(flags, environ=self.env, cwd=str(self.work), ask_pane=ask_pane)
+    def load(self, **flags: object) -> Settings:
+        return load(flags, environ=self.env, cwd=str(self.work))
 
 
 @pytest.fixture
@@ -218,55 +217,6 @@ def test_durations_are_what_people_write(text: object, value: float) -> None:
 def test_what_is_no_duration_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="duration"):
         seconds(text)
-
-
-@pytest.fixture
-def pane(tmp_path: Path) -> Iterator[Mapping[str, str]]:
-    """The environment of a process in a real tmux pane whose option says who it is."""
-    socket = tmp_path / "tmux.sock"
-
-    def tmux(*words: str) -> str:
-        command = ["tmux", "-S", str(socket), "-f", os.devnull, *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
-
-    tmux("new-session", "-d", "-s", "s", "sleep 600")
-    try:
-        pane = tmux("display-message", "-p", "-t", "s", "#{pane_id}")
-        tmux("split-window", "-d", "-t", "s", "sleep 600")
-        tmux("set-option", "-p", "-t", pane, "@hivebus_agent", "frontend-agent")
-        yield {"TMUX": f"{socket},1,0", "TMUX_PANE": pane}
-    finally:
-        tmux("kill-server")
-
-
-def test_a_tmux_pane_says_who_runs_in_it(places: Places, pane: Mapping[str, str]) -> None:
-    places.env.update(pane)
-    settings = places.load(ask_pane=True)
-    assert settings.agent == "frontend-agent"
-    assert settings.sources["agent"] == "@hivebus_agent of the tmux pane"
-
-
-def test_the_pane_is_only_asked_when_it_should_be(places: Places, pane: Mapping[str, str]) -> None:
-    places.env.update(pane)
-    assert places.load().agent is None
-    places.env["HIVEBUS_AGENT"] = "other-agent"
-    assert places.load(ask_pane=True).agent == "other-agent"
-
-
-def test_the_pane_wins_over_a_file(places: Places, pane: Mapping[str, str]) -> None:
-    places.user.write_text('agent = "file-agent"')
-    places.env.update(pane)
-    assert places.load(ask_pane=True).agent == "frontend-agent"
-
-
-def test_another_pane_says_nothing(places: Places, pane: Mapping[str, str]) -> None:
-    places.env.update(pane, TMUX_PANE="%1")
-    assert places.load(ask_pane=True).agent is None
-
-
-def test_a_tmux_that_is_gone_says_nothing(places: Places) -> None:
-    places.env.update({"TMUX": "/nowhere/tmux,1,0", "TMUX_PANE": "%0"})
-    assert places.load(ask_pane=True).agent is None
 
 
 def test_loading_imports_nothing_heavy(tmp_path: Path) -> None:
