@@ -44,7 +44,9 @@ async def a_message_between_two_attempts_is_retrying(h: Harness) -> None:
     await h.retry(reader, await h.take_one(reader), delay=h.later)
     found = await h.located(item)
     expect((found.state, found.attempts) == ("retrying", 1), f"a retrying message was located as {found}")
-    expect(0 < (found.due_seconds or 0) <= h.later + ROUNDED, f"a retry in {h.later:g} s is due in {found.due_seconds} s")
+    expect(
+        0 < (found.due_seconds or 0) <= h.later + ROUNDED, f"a retry in {h.later:g} s is due in {found.due_seconds} s"
+    )
 
 
 @promise(Transport, Inspectable, proves=("inspect", "delay"))
@@ -54,7 +56,9 @@ async def a_delayed_message_is_scheduled(h: Harness) -> None:
     await h.publish(later, soon)
     found = await h.located(later)
     expect(found.state == "scheduled", f"a delayed message was located as {found}")
-    expect(0 < (found.due_seconds or 0) <= h.later + ROUNDED, f"a delay of {h.later:g} s is due in {found.due_seconds} s")
+    expect(
+        0 < (found.due_seconds or 0) <= h.later + ROUNDED, f"a delay of {h.later:g} s is due in {found.due_seconds} s"
+    )
     await h.take_one(await h.reader(soon.inbox))
     expect(
         (await h.located(soon)).state == "delivered", "a message that was handed out after its delay is not delivered"
