@@ -54,17 +54,15 @@ class Channel:
         """The connection as long as it is whole; the next one is another."""
         return self._wire if self._wire is not None and self._wire.is_open else None
 
-    async def call_both(self, words: Sequence[Word], then: Sequence[Word]) -> tuple[Any, Any]:
-        """Send two commands behind each other on one and the same connection, and return both replies."""
+    async def call_all(self, *commands: Sequence[Word]) -> list[Any]:
+        """Send commands behind each other on one and the same connection, and return all replies.
+
+        Raises the first error among them; the others are carried out all the same.
+        """
         wire = self.wire or await self.connect()
+        packed = b"".join(_pack(tuple(words)) for words in commands)
         with translated(self._where):
-            asked = (wire.ask(_pack(tuple(each)), within=self._reply_timeout) for each in (words, then))
-            # Both are heard, whatever the first one says.
-            answers = await asyncio.gather(*asked, return_exceptions=True)
-            for answer in answers:
-                if isinstance(answer, BaseException):
-                    raise answer
-            return answers[0], answers[1]
+            return await wire.ask_all(packed, len(commands), within=self._reply_timeout)
 
     async def connect(self) -> Wire:
         """Return the connection, made anew when there is none; nothing is sent that could be stored."""
@@ -127,17 +125,18 @@ class Server:
         self, keys: Sequence[str], args: Sequence[Word], *, copies: int, within_ms: int
     ) -> tuple[Any, int]:
         """Call the ``publish`` function; return its reply, and how many replicas had it in time."""
-        words = self._words("publish", keys, args)
-        return await self._healed(
-            self.publishing, lambda: self.publishing.call_both(words, ("WAIT", copies, within_ms))
+        words = self.words("publish", keys, args)
+        reply, confirmed = await self._healed(
+            self.publishing, lambda: self.publishing.call_all(words, ("WAIT", copies, within_ms))
         )
+        return reply, confirmed
 
     async def call(
         self, function: str, keys: Sequence[str], args: Sequence[Word], *, channel: Channel | None = None
     ) -> Any:
         """Call one of the functions of our library and return its reply."""
         asked = channel or self._asking
-        words = self._words(function, keys, args)
+        words = self.words(function, keys, args)
         return await self._healed(asked, lambda: asked.call(*words))
 
     async def ask(self, function: str, keys: Sequence[str], args: Sequence[Word]) -> Any:
@@ -148,6 +147,10 @@ class Server:
         """Run a plain command."""
         return await self._asking.call(*words)
 
+    def words(self, function: str, keys: Sequence[str], args: Sequence[Word]) -> tuple[Word, ...]:
+        """Return the command that calls one of the functions of our library."""
+        return ("FCALL", self._prefix + function, len(keys), *keys, *args)
+
     async def forget(self, channel: Channel) -> None:
         """Close a channel that is no longer needed."""
         self._channels.remove(channel)
@@ -157,9 +160,6 @@ class Server:
         """Close every channel."""
         for channel in self._channels:
             await channel.close()
-
-    def _words(self, function: str, keys: Sequence[str], args: Sequence[Word]) -> tuple[Word, ...]:
-        return ("FCALL", self._prefix + function, len(keys), *keys, *args)
 
     async def _introduce(self) -> None:
         await self.publishing.connect()

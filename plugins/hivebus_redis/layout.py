@@ -25,6 +25,14 @@ class Layout:
         """Return the stream that wakes idle readers of an inbox."""
         return f"{self.namespace}:{{{inbox}}}:bell"
 
+    def cancelled(self, inbox: str) -> str:
+        """Return the set of what was cancelled, or expired, before it was handed out."""
+        return f"{self.namespace}:{{{inbox}}}:cancelled"
+
+    def veto(self, inbox: str) -> str:
+        """Return what is touched to let a transaction take nothing."""
+        return f"{self.namespace}:{{{inbox}}}:veto"
+
     def index(self) -> str:
         """Return the set of the names of all inboxes."""
         return f"{self.namespace}:{{@sys}}:inboxes"

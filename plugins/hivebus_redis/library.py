@@ -16,6 +16,7 @@ PARTS = (
     "retention",
     "losses",
     "receive",
+    "bulk",
     "settle",
     "inspect",
     "sweep",

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from hivebus.errors import HivebusError
-from hivebus.transport import Delivery, Inbox, Reader, Retry, Settled, Settlement
+from hivebus.transport import DeadLetter, Delivery, Inbox, Reader, Retry, Settled, Settlement
 from hivebus_redis import alarms
+from hivebus_redis.bulk import Bulk
 from hivebus_redis.connection import Server, Word
 from hivebus_redis.continuity import Continuity
 from hivebus_redis.horizon import Horizon
@@ -56,6 +57,7 @@ class StreamReader(Reader):
         self._last_horizon: Horizon | None = None
         self._alarm = asyncio.Event()
         self._receiving = server.channel()
+        self._bulk = Bulk(server, self._receiving, layout, inbox, consumer=consumer)
         self._settling = server.channel()
         self._bell = server.channel(reply_timeout=MAX_SLEEP + 2.0)
         self._listening: asyncio.Task[None] | None = None
@@ -79,7 +81,7 @@ class StreamReader(Reader):
             if self._continuity is not None and self._continuity.is_due:
                 await self._continuity.look()
             if self._horizon is None or wait <= 0:
-                deliveries = await self._poll(limit, start)
+                deliveries = await self._take(limit, start)
                 if deliveries:
                     return deliveries
             left = deadline - loop.time()
@@ -133,6 +135,46 @@ class StreamReader(Reader):
         for channel in (self._receiving, self._settling):
             await self._server.forget(channel)
 
+    async def _take(self, limit: int, start: int) -> list[Delivery]:
+        # What is not started at once is noted by the server, which only the long way does.
+        if self._bulk.is_worth_it and start >= limit:
+            deliveries = await self._take_many(limit)
+            if deliveries:
+                return deliveries
+        return await self._poll(limit, start)
+
+    async def _take_many(self, limit: int) -> list[Delivery]:
+        try:
+            taken = await self._bulk.take(limit, epoch=self._epoch, lease_ms=self._milliseconds())
+        except HivebusError:
+            self._lost_reply = True
+            if self._receiving.wire is None:
+                raise
+            # The server said no: the long way meets what is wrong, and mends it or says so.
+            await self._resynchronise()
+            return []
+        except BaseException:
+            self._lost_reply = True
+            raise
+        if taken is None:
+            return []
+        self._hold([*taken.deliveries, *taken.expired], limit)
+        if taken.expired:
+            await self._give_up(taken.expired, beside=taken.deliveries)
+        self._listen_behind(taken.deliveries, limit)
+        return taken.deliveries
+
+    async def _give_up(self, expired: Sequence[Delivery], *, beside: Sequence[Delivery]) -> None:
+        try:
+            await self.settle([DeadLetter(delivery.token, "expired") for delivery in expired])
+        except BaseException:
+            # Nobody gets to know of those that were taken with them, so they are handed back.
+            tokens = {delivery.token for delivery in (*expired, *beside)}
+            self._held -= tokens
+            self._started -= tokens
+            self._lost_reply = True
+            raise
+
     async def _poll(self, limit: int, start: int) -> list[Delivery]:
         try:
             epoch, kind, due, *rest = await self._server.call(
@@ -155,18 +197,22 @@ class StreamReader(Reader):
             alarms.stream_was_gone(self._server.where, inbox=self._inbox.name, held=len(self._held))
             # What is in the new stream is there for the next poll, so do not sleep.
             self._alarm.set()
-        elif kind != b"deliveries":
+        elif kind not in (b"deliveries", b"plain"):
             return []
         if not rest:
             return []
         # Latin-1 reads whatever bytes a stranger may have chosen for an id.
         deliveries = [_delivery(rest[at].decode("latin-1"), rest[at + 1]) for at in range(0, len(rest), 2)]
         self._hold(deliveries, start)
-        if len(deliveries) < limit and self._last_horizon is not None and not deliveries[0].alone:
+        self._bulk.learn(deliveries, plain=kind == b"plain")
+        self._listen_behind(deliveries, limit)
+        return deliveries
+
+    def _listen_behind(self, deliveries: Sequence[Delivery], limit: int) -> None:
+        if deliveries and len(deliveries) < limit and self._last_horizon is not None and not deliveries[0].alone:
             # The streams are read to their ends: listen behind what came, instead of asking once more.
             self._last_horizon.move_behind(deliveries)
             self._horizon = self._last_horizon
-        return deliveries
 
     def _renew(self, epoch: str) -> None:
         if epoch != self._epoch:

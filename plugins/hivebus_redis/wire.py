@@ -22,7 +22,7 @@ class Wire(asyncio.Protocol):
 
     def __init__(self, connection: Connection) -> None:
         self._reader = hiredis.Reader(protocolError=exceptions.InvalidResponse, replyError=DefaultParser.parse_error)
-        self._waiting: deque[tuple[asyncio.Future[Any], Callable[[], None] | None]] = deque()
+        self._waiting: deque[Callable[[Any], None]] = deque()
         self._why: Exception | None = None
         # redis-py offers no way to hand over a connection that it has made.
         self._transport: asyncio.WriteTransport = connection._writer.transport  # type: ignore[union-attr] # noqa: SLF001
@@ -41,15 +41,42 @@ class Wire(asyncio.Protocol):
         Args:
             rings: is called as soon as there is an answer, a turn of the loop before the caller has it.
         """
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append((answer, rings))
-        self._transport.write(packed)
-        timer = loop.call_later(within, self._expire, answer)
-        try:
-            return await answer
-        finally:
-            timer.cancel()
+
+        def take(reply: Any) -> None:
+            if answer.done():
+                return
+            if isinstance(reply, Exception):
+                answer.set_exception(reply)
+            else:
+                answer.set_result(reply)
+            if rings is not None:
+                rings()
+
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(take)
+        return await self._send(packed, answer, within=within)
+
+    async def ask_all(self, packed: bytes, count: int, *, within: float) -> list[Any]:
+        """Send so many commands behind each other and return their answers, or raise the first error among them.
+
+        All answers have come by then: what stood behind the error was carried out.
+        """
+
+        def take(reply: Any) -> None:
+            replies.append(reply)
+            if len(replies) < count or answer.done():
+                return
+            error = next((each for each in replies if isinstance(each, Exception)), None)
+            if error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(replies)
+
+        replies: list[Any] = []
+        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.extend([take] * count)
+        got: list[Any] = await self._send(packed, answer, within=within)
+        return got
 
     def break_off(self, why: Exception) -> None:
         """Drop the connection; whoever waits for an answer gets *why*."""
@@ -71,18 +98,17 @@ class Wire(asyncio.Protocol):
         while self._waiting:
             self._give(self._why)
 
-    def _give(self, answer: Any) -> None:
-        if not self._waiting:
-            return
-        waiting, rings = self._waiting.popleft()
-        if waiting.done():
-            return
-        if isinstance(answer, Exception):
-            waiting.set_exception(answer)
-        else:
-            waiting.set_result(answer)
-        if rings is not None:
-            rings()
+    async def _send(self, packed: bytes, answer: asyncio.Future[Any], *, within: float) -> Any:
+        self._transport.write(packed)
+        timer = asyncio.get_running_loop().call_later(within, self._expire, answer)
+        try:
+            return await answer
+        finally:
+            timer.cancel()
+
+    def _give(self, reply: Any) -> None:
+        if self._waiting:
+            self._waiting.popleft()(reply)
 
     def _expire(self, answer: asyncio.Future[Any]) -> None:
         if not answer.done():

@@ -194,6 +194,7 @@ local function take_new(k, out, level, room, consumer, epoch, cancelled, now)
       n = n + 2
       taken = taken + 1
     elseif not is_over(k, level, entry, fields, now) then
+      k.odd = true
       hand_over(k, out, level, entry, fields, epoch, false, false)
       n = n + 2
       taken = taken + 1
@@ -226,7 +227,8 @@ local function open(keys, args)
 end
 
 -- receive: KEYS = meta. ARGV = group, consumer, lease, limit, start, running.
--- Returns epoch, "deliveries" | "healed" (likewise, and a stream was made again) | "drain" | "idle", ms until something
+-- Returns epoch, "deliveries" | "plain" (likewise, and nothing else waits but more of that kind: see bulk.lua) |
+-- "healed" (likewise, and a stream was made again) | "drain" | "idle", ms until something
 -- falls due, then for deliveries pairs of token with fate and data; for idle the ids behind which new entries appear,
 -- highest level first, then the bell's.
 local function receive(keys, args)
@@ -266,6 +268,8 @@ local function receive(keys, args)
     out[2] = 'idle'
     idle_until(k, out, now)
     return out
+  elseif not special and not k.odd then
+    out[2] = 'plain'
   end
   local marks = {}
   for i = 4 + 2 * start, #out, 2 do
