@@ -126,8 +126,9 @@ class DualWrite(Delegating):
         """Hand a batch to the legs that act, and copies to the others; return what the acting legs answered."""
         plans = [self._plans.of(item) for item in batch]
         self._announcing.departs(batch, plans)
-        if len({plan.acting for plan in plans}) == 1:
-            answers = await self._act(plans[0].acting, batch)
+        acting = plans[0].acting
+        if all(plan.acting is acting for plan in plans):
+            answers = await self._act(acting, batch)
         else:
             answers = await self._act_on_both(batch, plans)
         return [_with_legs(answer, plan) for answer, plan in zip(answers, plans, strict=True)]

@@ -74,13 +74,11 @@ class Leg:
         if self.capabilities is None:
             return [self._away() for _ in batch]
         size = int(self.capabilities.max_batch.value)
+        if len(batch) <= size:
+            return await self._publish(batch)
         results: list[Published | HivebusError] = []
         for at in range(0, len(batch), size):
-            chunk = batch[at : at + size]
-            try:
-                results += await self.publisher.publish(chunk)
-            except HivebusError as error:
-                results += [error] * len(chunk)
+            results += await self._publish(batch[at : at + size])
         return results
 
     async def close(self) -> None:
@@ -91,6 +89,12 @@ class Leg:
         with suppress(TimeoutError, HivebusError):
             async with asyncio.timeout(CLOSE_WITHIN):
                 await self.publisher.close()
+
+    async def _publish(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
+        try:
+            return await self.publisher.publish(batch)
+        except HivebusError as error:
+            return [error] * len(batch)
 
     def _away(self) -> Unavailable:
         # A new one each time: an error that is raised again and again keeps every traceback.
