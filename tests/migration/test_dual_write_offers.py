@@ -16,6 +16,7 @@ from hivebus.transport import (
     Endpoint,
     Inspectable,
     Listener,
+    Notifying,
     Publisher,
     Replayable,
     Schedules,
@@ -48,7 +49,7 @@ async def test_while_the_main_transport_is_away_nothing_of_it_is_claimed(house: 
     assert not capabilities.redelivery and not capabilities.directory
 
 
-KINDS = (Transport, Inspectable, DeadLetters, Schedules, Directory, Replayable, Listener)
+KINDS = (Transport, Inspectable, DeadLetters, Schedules, Directory, Replayable, Listener, Notifying)
 
 
 def test_it_is_what_the_main_transport_is(house: House) -> None:
