@@ -27,6 +27,7 @@ class MemoryEar:
         self._patterns = patterns
         self._waiting: deque[bytes] = deque()
         self._came = asyncio.Event()
+        self._is_slow = False
 
     def hear(self, routing_key: str, data: bytes) -> bool:
         """Keep what matches, and tell whether it did."""
@@ -34,7 +35,9 @@ class MemoryEar:
             return False
         if len(self._waiting) == MOST_WAITING:
             self._waiting.popleft()
-            _log.warning("a listener is too slow, and missed a message", extra={"patterns": self._patterns.texts})
+            if not self._is_slow:
+                _log.warning("a listener is too slow, and misses messages", extra={"patterns": self._patterns.texts})
+            self._is_slow = True
         self._waiting.append(data)
         self._came.set()
         return True
@@ -47,6 +50,7 @@ class MemoryEar:
             self._came.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._came.wait(), wait)
+        self._is_slow = False
         return [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
 
 
