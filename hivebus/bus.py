@@ -280,7 +280,7 @@ class Bus:
     ) -> Receipt:
         """Say something to whoever listens at this moment, and to nobody else: it goes into no inbox.
 
-        It wants no ack, and there is none. What nobody hears is gone; `Receipt.heard` is how many heard it.
+        It wants no ack, and there is none. What nobody hears is gone, and `Receipt.heard` is 0 then.
 
         Raises:
             InvalidMessage: a limit is broken, nobody heard it.

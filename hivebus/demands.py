@@ -34,7 +34,7 @@ def refusal(opened: Opened) -> Refuse | None:
     def refuse(sent: Envelope | Message, delay: float) -> None:
         ttl, require_ack = _terms(sent)
         if require_ack and not capabilities.redelivery:
-            raise lacking(where, "redelivery", asks="the message asks for an ack, which nobody can give there", hint=ACK)
+            raise lacking(where, "redelivery", asks="the message asks for an ack, and nobody can give one", hint=ACK)
         if delay > 0 and not capabilities.delay:
             raise lacking(where, "delay", asks=f"the message asks for a delay of {delay:g} s", hint=NOW)
         if ttl is not None and not capabilities.ttl:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hivebus.errors import Unsupported
 from hivebus.transport import Outgoing
 
-ACK = "hand it to the far end without one: require_ack=False, or hivebus send --no-ack; or use redis://, which keeps it"
-NOW = "send it without delay, or use redis://, which keeps it until it is due"
+ACK = "send it with require_ack=False (hivebus send --no-ack), or by redis://, where it is kept until it is acked"
+NOW = "send it without delay, or by redis://, where it is kept until it is due"
 FOR_EVER = "send it without ttl: what nobody hears at once is gone anyway"
 
 

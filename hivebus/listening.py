@@ -46,9 +46,7 @@ async def tuned_in(
         await listener.close()
 
 
-async def heard(
-    listener: Listener, patterns: Patterns, *, read: Callable[[bytes], Message]
-) -> AsyncGenerator[Message]:
+async def heard(listener: Listener, patterns: Patterns, *, read: Callable[[bytes], Message]) -> AsyncGenerator[Message]:
     """Yield what is heard, for as long as the caller wants; what is no message is skipped, and logged."""
     while True:
         for data in await listener.listen(patterns.texts, limit=AT_ONCE, wait=WAIT):

@@ -33,9 +33,7 @@ class Notices:
         observing: is told about every batch.
     """
 
-    def __init__(
-        self, opened: Opened, *, codec: Codec, layers: Sequence[SendMiddleware], observing: Observing
-    ) -> None:
+    def __init__(self, opened: Opened, *, codec: Codec, layers: Sequence[SendMiddleware], observing: Observing) -> None:
         self._opened = opened
         self._codec = codec
         self._layers = layers

@@ -46,6 +46,14 @@ def check_pattern(value: object) -> str:
     raise InvalidMessage(field="pattern", value=value, rule=PATTERN_RULE)
 
 
+def is_name(text: str) -> bool:
+    """Tell whether *text* is the address of one agent, one pool or everybody, as it stands in a routing key."""
+    try:
+        return limits.check_address(text) != "*"
+    except InvalidMessage:
+        return False
+
+
 def key_of_copy(routing_key: str, inbox: str) -> str:
     """Return the routing key of one copy: of a message to a list, each agent hears what goes to itself."""
     prefix, to, kind = routing_key.split(".", 2)
@@ -58,16 +66,8 @@ def _are_parts(parts: Sequence[str]) -> bool:
     name, *kind = parts
     if name == "#":
         return True
-    return bool(kind) and _is_address(name) and all(part in ("*", "#") or _type_part(part) for part in kind)
-
-
-def _is_address(name: str) -> bool:
-    # An asterisk is also how everybody is addressed.
-    try:
-        limits.check_address(name)
-    except InvalidMessage:
-        return False
-    return True
+    is_known = name == "*" or is_name(name)
+    return is_known and bool(kind) and all(part in ("*", "#") or _type_part(part) for part in kind)
 
 
 def _expression(pattern: str) -> str:

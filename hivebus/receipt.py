@@ -24,7 +24,7 @@ class Receipt:
         evidence: the strongest thing proven so far.
         durability: what the server that answered is known to give: memory, fsync, replicated or fsync+replicated.
         legs: evidence per transport that the message travels; None where a copy follows.
-        heard: how many listeners it reached, where nothing is kept; None where it is.
+        heard: how many listeners it reached at most, where nothing is kept; 0 is certain. None where it is kept.
         notes: what the sender may want to know, such as that nobody has read the inbox for an hour.
     """
 
@@ -72,7 +72,7 @@ class Receipt:
 
     @property
     def heard(self) -> int | None:
-        """How many listeners it reached, where nothing is kept; None where it is."""
+        """How many listeners it reached at most, where nothing is kept."""
         return self._published.heard
 
     @property

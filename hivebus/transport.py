@@ -98,7 +98,7 @@ class Published(NamedTuple):
         leg: the road that this is about, where the transport joins several; None for its only one.
         others: the roads on which a copy follows; what became of those is not known yet.
         durability: the level that the server is known to give at this moment; None where it never changes.
-        heard: how many listeners it reached, where nothing is kept; None where it is.
+        heard: how many listeners it reached at most, where nothing is kept; 0 is certain. None where it is kept.
     """
 
     state: Literal["stored", "duplicate", "scheduled"]

@@ -162,12 +162,15 @@ def _print(app: App, to: str | list[str], receipt: Receipt) -> None:
     if not sys.stdout.isatty():
         table([], [[receipt.message_id, names, receipt.state, receipt.evidence]])
         return
-    line(f"sent {receipt.message_id} to {names} ({receipt.state}{_level(receipt)})")
-    app.note(f"follow it: hivebus trace {receipt.message_id}")
+    line(f"sent {receipt.message_id} to {names} ({_outcome(receipt)})")
+    if receipt.heard is None:
+        app.note(f"follow it: hivebus trace {receipt.message_id}")
 
 
-def _level(receipt: Receipt) -> str:
-    return f", {receipt.durability}" if receipt.durability else ""
+def _outcome(receipt: Receipt) -> str:
+    if receipt.heard is not None:
+        return f"not kept, at most {receipt.heard} listening" if receipt.heard else "not kept, nobody listening"
+    return f"{receipt.state}, {receipt.durability}" if receipt.durability else receipt.state
 
 
 def _recipients(app: App, to: str) -> str | list[str]:

@@ -39,9 +39,7 @@ from hivebus.transport import (
 )
 
 
-class MemoryTransport(
-    Transport, Inspectable, Replayable, Tidying, DeadLetters, Schedules, Clock, Directory, Notifying
-):
+class MemoryTransport(Transport, Inspectable, Replayable, Tidying, DeadLetters, Schedules, Clock, Directory, Notifying):
     """All transports made for one URL and namespace in one event loop are clients of one server."""
 
     def __init__(self, endpoint: Endpoint) -> None:

@@ -30,7 +30,7 @@ class Layout:
         return f"{self.namespace}:{{@sys}}:inboxes"
 
     def channel(self, routing_key: str) -> str:
-        """Return the Pub/Sub channel of a routing key; Pub/Sub knows no databases, so the namespace is all that parts it."""
+        """Return the channel of a routing key; Pub/Sub knows no databases, so only the namespace parts buses."""
         return f"{self.namespace}:{routing_key}"
 
     def directory(self, kind: str) -> str:
