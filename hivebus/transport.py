@@ -90,8 +90,8 @@ class Published(NamedTuple):
     """What a transport can prove about one item.
 
     Attributes:
-        state: ``stored``; ``duplicate`` when the id was known already, so nothing was added; or
-            ``scheduled`` when it waits for its delay.
+        state: ``stored``, or handed on where nothing is kept; ``duplicate`` when the id was known already, so nothing
+            was added; or ``scheduled`` when it waits for its delay.
         evidence: what is proven at this moment.
         idle: seconds since somebody last read the inbox; None when nobody ever did or it is not known.
         readers: how many consumers hold a lease on the inbox; None when it is not known.

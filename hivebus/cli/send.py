@@ -112,7 +112,7 @@ def send(
     takes a message back until somebody is handed it.
 
     It is stored when this command returns. On exit code 75 the outcome may be unknown: sending again with
-    the same --id is safe.
+    the same --id is safe. At redis+pubsub:// nothing is stored: --no-ack, and hivebus listen hears it, or nobody.
     """
     if at is not None and delay is not None:
         raise click.UsageError("give --at or --delay, not both")

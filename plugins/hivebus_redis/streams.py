@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hivebus.errors import HivebusError, Unavailable, Unknown
 from hivebus.transport import Capabilities, Endpoint, Inbox, Notifying, Outgoing, Published, Transport, native
@@ -17,10 +18,12 @@ from hivebus_redis.inspection import RedisInspection
 from hivebus_redis.layout import Layout
 from hivebus_redis.promise import Promise
 from hivebus_redis.publishing import publish_arguments, published
-from hivebus_redis.pubsub import RedisPubSub
 from hivebus_redis.reader import StreamReader
 from hivebus_redis.replication import PATIENCE_MS, judged, require_replicas
 from hivebus_redis.retention import RedisRetention
+
+if TYPE_CHECKING:
+    from hivebus_redis.pubsub import RedisPubSub
 
 MAX_BATCH = 500
 
@@ -132,6 +135,9 @@ class RedisStreams(RedisInspection, RedisRetention, RedisDirectory, Transport, N
 
     def listener(self) -> RedisPubSub:
         """Return a new listener of the same server, by Pub/Sub."""
+        # Imported here: most processes never listen.
+        from hivebus_redis.pubsub import RedisPubSub
+
         return RedisPubSub(self._server.address, namespace=self._layout.namespace, limit=self._limit)
 
     async def _store(self, inbox: str, items: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:

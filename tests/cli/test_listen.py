@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,6 +109,39 @@ def test_a_cut_connection_is_mended_and_said(hivebus: Any, speak: Any, behind: r
         assert "may have missed notifications" in process.stderr.readline()
         speak("pm-agent", "after", "--no-ack")
         assert '"after"' in ended(process)[1]
+
+
+IMPATIENT = (
+    "import functools; from hivebus_redis import subscription as s;"
+    "s.while_away = functools.partial(s.while_away, patience=0.2)"
+)
+
+
+def test_listening_survives_a_server_that_comes_back(hivebus: Any, redis_program: str, short_path: Path) -> None:
+    words = ["--port", "0", "--unixsocket", str(short_path / "s"), "--save", "", "--dir", str(short_path)]
+    hivebus.env["HIVEBUS_URL"] = f"unix://{short_path / 's'}"
+
+    def serve() -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([redis_program, *words], stdout=subprocess.DEVNULL)
+        hivebus.eventually(lambda: hivebus("queues").code == 0, what="the server answers")
+        return process
+
+    server = serve()
+    try:
+        with hivebus.start("listen", EVERYTHING, "--jsonl", "--count", "1", sabotage=IMPATIENT) as process:
+            assert process.stderr.readline().startswith("listening to ")
+            server.kill()
+            server.wait(timeout=60)
+            assert "trying again until it answers" in process.stderr.readline()
+            server = serve()
+            assert "may have missed notifications" in process.stderr.readline()
+            url = hivebus.env["HIVEBUS_URL"].replace("://", "+pubsub://", 1)
+            hivebus.ok("send", "pm-agent", "after", "--no-ack", "-a", "sender", env={"HIVEBUS_URL": url})
+            code, out = ended(process)
+    finally:
+        server.kill()
+        server.wait(timeout=60)
+    assert (code, json.loads(out)["message"]["body"]["content"]) == (0, "after")
 
 
 MISTAKES = {

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from hivebus.demands import refusal
 from hivebus.errors import ConfigError, Unavailable
+from hivebus.opening import Opened
+from hivebus.plugins import Plugins
 from hivebus.transport import (
     ABSENT,
     DeadLetters,
@@ -85,6 +88,21 @@ async def test_every_question_is_passed_on(house: House) -> None:
     assert await joined.requeue("dev", ["nothing"]) == await joined.purge("dev", ["nothing"]) == [False]
     version = await joined.write("agents", "dev", {"host": "here"}, expect=0)
     assert (await joined.read("agents"))["dev"].version == version
+    listener = joined.listener()
+    await listener.connect()
+    assert await listener.listen(["agent.dev.#"], limit=1, wait=0) == []
+    await listener.close()
+    await joined.close()
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_no_message_is_refused_for_what_the_transport_that_is_left_cannot_keep(house: House, away: bool) -> None:
+    house.main.away = away
+    joined = house.joined()
+    opened = Opened(
+        transport=joined, capabilities=await joined.connect(), plugins=Plugins(), url="dualwrite://", leg="a", limit=1
+    )
+    assert refusal(opened) is None, "an ack is the business of the stage, and no capability says it"
     await joined.close()
 
 

@@ -96,7 +96,7 @@ async def test_a_thousand_notifications_are_heard_by_those_whose_patterns_match(
         await until(lambda: all(len(each.contents) >= 1000 for each in matching))
         # What would come twice would have come by the time that this is heard.
         await sender.notify("qa", "last")
-        await until(lambda: others[0].contents)
+        await until(lambda: others[0].contents and all(len(each.contents) == 1001 for each in matching[1:]))
         assert [each.contents[:1000] for each in matching] == [list(range(1000))] * 3
         assert [len(each.contents) for each in (*matching, *others)] == [1000, 1001, 1001, 1, 0]
         # The second listener counts twice, since two of its patterns match.
