@@ -21,7 +21,7 @@ from hivebus.observing import Observing
 from hivebus.opening import Opened
 from hivebus.outcomes import Outcomes
 from hivebus.signals import stop_on_signals
-from hivebus.transport import Directory, Inbox, Inspectable, Outgoing, Reader, Transport
+from hivebus.transport import Directory, Inbox, Inspectable, Listener, Outgoing, Reader, Transport
 
 if TYPE_CHECKING:
     from hivebus.delivery import Handed
@@ -191,6 +191,12 @@ class Consuming:
         await inflow.close()
 
     async def _open(self) -> Reader:
+        if isinstance(self._transport, Listener) and not isinstance(self._transport, Transport):
+            raise Unsupported(
+                f"{self._url} has no inboxes to read",
+                cause="it is fire-and-forget: what is sent there is heard by who listens, or not at all",
+                hint="async for message in bus.listen(...), or hivebus listen PATTERN",
+            )
         if not isinstance(self._transport, Transport):
             raise Unsupported(f"{self._url} cannot be read, only written", hint="hivebus transports describe")
         if isinstance(self._transport, Directory):

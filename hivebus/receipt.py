@@ -24,6 +24,7 @@ class Receipt:
         evidence: the strongest thing proven so far.
         durability: what the server that answered is known to give: memory, fsync, replicated or fsync+replicated.
         legs: evidence per transport that the message travels; None where a copy follows.
+        heard: how many listeners it reached at most, where nothing is kept; 0 is certain. None where it is kept.
         notes: what the sender may want to know, such as that nobody has read the inbox for an hour.
     """
 
@@ -70,9 +71,15 @@ class Receipt:
         return {published.leg or self._leg: published.evidence, **dict.fromkeys(published.others)}
 
     @property
+    def heard(self) -> int | None:
+        """How many listeners it reached at most, where nothing is kept."""
+        return self._published.heard
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the sender may want to know."""
-        return _notes(self._sent.to_agent, self._published) if self._published.readers == 0 else ()
+        published = self._published
+        return _notes(self._sent.to_agent, published) if published.readers == 0 or published.heard == 0 else ()
 
     @property
     def message(self) -> Message:
@@ -91,6 +98,8 @@ class Receipt:
 
 def _notes(to_agent: str | tuple[str, ...], published: Published) -> tuple[str, ...]:
     to = to_agent if isinstance(to_agent, str) else ", ".join(to_agent)
+    if published.heard == 0:
+        return (f"nobody listens to what is sent to {to}; the message was not kept",)
     if published.idle is None:
         return (f"{to} has never read its inbox; the message waits there",)
     if published.idle >= STALE_AFTER:

@@ -9,6 +9,7 @@ from hivebus import envelope as envelopes
 from hivebus import limits
 from hivebus.choosing import Choosing
 from hivebus.codec import Codec, JsonCodec
+from hivebus.demands import refusal
 from hivebus.due import check_at, delay_until
 from hivebus.envelope import Envelope
 from hivebus.errors import HivebusError
@@ -65,6 +66,9 @@ class Sending:
             wait_when_full=wait_when_full,
             told=observing.sent if observing.sees_sent else None,
         )
+        # Chosen once: where every message can have what it asks for, none is looked at.
+        self._refuse = refusal(opened)
+        self._deliver = self._hand_over if self._refuse is None else self._hand_over_what_it_can_keep
 
     def send(self, envelope: Envelope, *, delay: float = 0, at: datetime | None = None) -> Awaitable[Receipt]:
         """Send what was composed, once awaited."""
@@ -117,7 +121,12 @@ class Sending:
             delay = await self._delay_until(at, delay=delay)
         return await self._deliver(envelope, envelopes.encode(envelope, limit=self._limit), delay)
 
-    async def _deliver(self, sent: Envelope | Message, data: bytes, delay: float) -> Receipt:
+    async def _hand_over_what_it_can_keep(self, sent: Envelope | Message, data: bytes, delay: float) -> Receipt:
+        if self._refuse is not None:
+            self._refuse(sent, delay)
+        return await self._hand_over(sent, data, delay)
+
+    async def _hand_over(self, sent: Envelope | Message, data: bytes, delay: float) -> Receipt:
         if delay != 0:
             limits.check_delay(delay)
         items = _route(sent, data, delay)
@@ -151,4 +160,4 @@ def _route(sent: Envelope | Message, data: bytes, delay: float) -> list[Outgoing
 
 
 def _weaker(one: Published, other: Published) -> Published:
-    return one if one.state == "duplicate" else other
+    return one if one.state == "duplicate" or one.heard == 0 else other

@@ -8,7 +8,8 @@ batches. Implement the smallest class that is true:
 * `Transport`: a publisher whose inboxes can be opened, read and settled.
 
 What else it can do is a base class of `hivebus.offers` to add: `Inspectable`, `Replayable`,
-`DeadLetters`, `Schedules`, `Clock`, `Directory`, `Rendering`. How well it does it is a value in its `Capabilities`.
+`DeadLetters`, `Schedules`, `Clock`, `Directory`, `Notifying`, `Rendering`. How well it does it is a value in its
+`Capabilities`.
 An option that a transport cannot honour is an `Unsupported` error, never silently dropped.
 
 All times are relative and in seconds: clocks differ, and only the server's counts.
@@ -36,6 +37,7 @@ from hivebus.offers import Directory as Directory
 from hivebus.offers import Entry as Entry
 from hivebus.offers import Inspectable as Inspectable
 from hivebus.offers import Located as Located
+from hivebus.offers import Notifying as Notifying
 from hivebus.offers import OneShot as OneShot
 from hivebus.offers import Rendering as Rendering
 from hivebus.offers import Replayable as Replayable
@@ -88,14 +90,15 @@ class Published(NamedTuple):
     """What a transport can prove about one item.
 
     Attributes:
-        state: ``stored``; ``duplicate`` when the id was known already, so nothing was added; or
-            ``scheduled`` when it waits for its delay.
+        state: ``stored``, or handed on where nothing is kept; ``duplicate`` when the id was known already, so nothing
+            was added; or ``scheduled`` when it waits for its delay.
         evidence: what is proven at this moment.
         idle: seconds since somebody last read the inbox; None when nobody ever did or it is not known.
         readers: how many consumers hold a lease on the inbox; None when it is not known.
         leg: the road that this is about, where the transport joins several; None for its only one.
         others: the roads on which a copy follows; what became of those is not known yet.
         durability: the level that the server is known to give at this moment; None where it never changes.
+        heard: how many listeners it reached at most, where nothing is kept; 0 is certain. None where it is kept.
     """
 
     state: Literal["stored", "duplicate", "scheduled"]
@@ -105,6 +108,7 @@ class Published(NamedTuple):
     leg: str | None = None
     others: tuple[str, ...] = ()
     durability: str | None = None
+    heard: int | None = None
 
 
 class Delivery(NamedTuple):
@@ -211,11 +215,27 @@ class Publisher(ABC):
 
 
 class Listener(Publisher):
-    """Fire-and-forget reception: what nobody hears is gone, and there is nothing to settle."""
+    """Fire-and-forget reception: what nobody hears is gone, and there is nothing to settle.
+
+    The core refuses for it what its capabilities lack: a message that asks for an ack, a delay, a time to live.
+    """
 
     @abstractmethod
     async def listen(self, patterns: Sequence[str], *, limit: int, wait: float) -> Sequence[bytes]:
-        """Return up to *limit* messages whose routing key matches, waiting up to *wait* seconds for the first."""
+        """Return up to *limit* messages whose routing key matches, waiting up to *wait* seconds for the first.
+
+        From the return of the first call on, everything that matches is kept for the next call with the same
+        patterns, in a bounded buffer. One message is returned once, however many of the patterns match it; of a
+        message to a list, each copy has the key of its own recipient (`hivebus.patterns.key_of_copy`).
+
+        Args:
+            patterns: `hivebus.patterns.Patterns` checks and matches them; raises `InvalidMessage` for what is none.
+            limit: the most that are returned.
+            wait: seconds to wait for the first.
+
+        Raises:
+            Unavailable: the server is away; what was sent meanwhile may not have been heard, which is logged.
+        """
 
 
 class Reader(ABC):

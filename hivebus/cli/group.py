@@ -15,6 +15,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "cancel": ("hivebus.cli.cancel:cancel", "Take back a message that nobody was handed yet"),
         "inbox": ("hivebus.cli.inbox:inbox", "List what you hold and what waits for you; takes nothing"),
         "receive": ("hivebus.cli.receive:receive", "Take messages out of your inbox, under a lease"),
+        "listen": ("hivebus.cli.listen:listen", "Show what is said to whoever listens, and is not kept"),
         "extend": ("hivebus.cli.settle:extend", "Keep a message that you hold for longer"),
         "ack": ("hivebus.cli.settle:ack", "Say that messages are done"),
         "retry": ("hivebus.cli.settle:retry", "Put a message back, to be handed out again later"),

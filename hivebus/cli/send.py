@@ -112,7 +112,7 @@ def send(
     takes a message back until somebody is handed it.
 
     It is stored when this command returns. On exit code 75 the outcome may be unknown: sending again with
-    the same --id is safe.
+    the same --id is safe. At redis+pubsub:// nothing is stored: --no-ack, and hivebus listen hears it, or nobody.
     """
     if at is not None and delay is not None:
         raise click.UsageError("give --at or --delay, not both")
@@ -162,12 +162,15 @@ def _print(app: App, to: str | list[str], receipt: Receipt) -> None:
     if not sys.stdout.isatty():
         table([], [[receipt.message_id, names, receipt.state, receipt.evidence]])
         return
-    line(f"sent {receipt.message_id} to {names} ({receipt.state}{_level(receipt)})")
-    app.note(f"follow it: hivebus trace {receipt.message_id}")
+    line(f"sent {receipt.message_id} to {names} ({_outcome(receipt)})")
+    if receipt.heard is None:
+        app.note(f"follow it: hivebus trace {receipt.message_id}")
 
 
-def _level(receipt: Receipt) -> str:
-    return f", {receipt.durability}" if receipt.durability else ""
+def _outcome(receipt: Receipt) -> str:
+    if receipt.heard is not None:
+        return f"not kept, at most {receipt.heard} listening" if receipt.heard else "not kept, nobody listening"
+    return f"{receipt.state}, {receipt.durability}" if receipt.durability else receipt.state
 
 
 def _recipients(app: App, to: str) -> str | list[str]:

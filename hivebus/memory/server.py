@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 from hivebus.memory.directory import MemoryDirectory
 from hivebus.memory.inbox import MemoryInbox
 from hivebus.transport import Endpoint
+
+
+class Ear(Protocol):
+    """Somebody who listens."""
+
+    def hear(self, routing_key: str, data: bytes) -> bool:
+        """Keep what matches, and tell whether it did."""
+        ...
 
 
 class MemoryServer:
@@ -19,6 +28,7 @@ class MemoryServer:
         self.directory = MemoryDirectory()
         # Weak, since a waiting event refers to its loop, and the loop must not be kept alive from here.
         self.bells: WeakSet[asyncio.Event] = WeakSet()
+        self.ears: WeakSet[Ear] = WeakSet()
 
     def inbox(self, name: str) -> MemoryInbox:
         """Return the inbox of that name; one that does not exist yet is created."""

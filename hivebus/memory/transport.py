@@ -12,6 +12,7 @@ from hivebus import limits
 from hivebus.errors import HivebusError, InvalidMessage, Unavailable, Unsupported
 from hivebus.memory.inbox import DEDUP_WINDOW, LEVELS, OUTCOME_WINDOW, MemoryInbox
 from hivebus.memory.keeping import MOST_AGE
+from hivebus.memory.radio import MemoryRadio
 from hivebus.memory.reader import MemoryReader
 from hivebus.memory.server import MemoryServer, server_for
 from hivebus.tidying import Holding, Shed, Tidied, Tidying
@@ -27,6 +28,7 @@ from hivebus.transport import (
     Inbox,
     Inspectable,
     Located,
+    Notifying,
     Outgoing,
     Published,
     Reader,
@@ -37,7 +39,7 @@ from hivebus.transport import (
 )
 
 
-class MemoryTransport(Transport, Inspectable, Replayable, Tidying, DeadLetters, Schedules, Clock, Directory):
+class MemoryTransport(Transport, Inspectable, Replayable, Tidying, DeadLetters, Schedules, Clock, Directory, Notifying):
     """All transports made for one URL and namespace in one event loop are clients of one server."""
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -84,6 +86,9 @@ class MemoryTransport(Transport, Inspectable, Replayable, Tidying, DeadLetters, 
                 hint="open an inbox of its own for the second group",
             )
         return MemoryReader(self._server, inbox.name, consumer=consumer, lease=lease)
+
+    def listener(self) -> MemoryRadio:
+        return MemoryRadio(self._endpoint)
 
     # --- Inspectable ----------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from hivebus.transport import (
     Inspectable,
     Listener,
     Located,
+    Notifying,
     Publisher,
     Reader,
     Replayable,
@@ -58,6 +59,11 @@ class _Reading(Delegating, Transport):
 class _Listening(Delegating, Listener):
     async def listen(self, patterns: Sequence[str], *, limit: int, wait: float) -> Sequence[bytes]:
         return await self.inner(Listener).listen(patterns, limit=limit, wait=wait)
+
+
+class _Notifying(Delegating, Notifying):
+    def listener(self) -> Listener:
+        return self.inner(Notifying).listener()
 
 
 class _Inspecting(Delegating, Inspectable):
@@ -141,6 +147,7 @@ class _KeepingFacts(Delegating, Directory):
 _MIXINS: Sequence[tuple[type, type[Delegating]]] = (
     (Transport, _Reading),
     (Listener, _Listening),
+    (Notifying, _Notifying),
     (Inspectable, _Inspecting),
     (Replayable, _Replaying),
     (Tidying, _KeepingTidy),

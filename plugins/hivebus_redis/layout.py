@@ -37,6 +37,10 @@ class Layout:
         """Return the set of the names of all inboxes."""
         return f"{self.namespace}:{{@sys}}:inboxes"
 
+    def channel(self, routing_key: str) -> str:
+        """Return the channel of a routing key; Pub/Sub knows no databases, so only the namespace parts buses."""
+        return f"{self.namespace}:{routing_key}"
+
     def directory(self, kind: str) -> str:
         """Return the hash of one kind of shared facts."""
         return f"{self.namespace}:{{@sys}}:{kind}"

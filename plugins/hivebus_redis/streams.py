@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hivebus.errors import HivebusError, Unavailable, Unknown
-from hivebus.transport import Capabilities, Endpoint, Inbox, Outgoing, Published, Transport, native
+from hivebus.transport import Capabilities, Endpoint, Inbox, Notifying, Outgoing, Published, Transport, native
 from hivebus_redis.address import parse_endpoint
 from hivebus_redis.connection import Server
 from hivebus_redis.continuity import Continuity
@@ -20,6 +21,9 @@ from hivebus_redis.publishing import publish_arguments, published
 from hivebus_redis.reader import StreamReader
 from hivebus_redis.replication import PATIENCE_MS, judged, require_replicas
 from hivebus_redis.retention import RedisRetention
+
+if TYPE_CHECKING:
+    from hivebus_redis.pubsub import RedisPubSub
 
 MAX_BATCH = 500
 
@@ -41,7 +45,7 @@ def open_embedded(endpoint: Endpoint) -> RedisStreams:
     return open_streams(replace(endpoint, url=ensure(endpoint.namespace).url))
 
 
-class RedisStreams(RedisInspection, RedisRetention, RedisDirectory, Transport):
+class RedisStreams(RedisInspection, RedisRetention, RedisDirectory, Transport, Notifying):
     """Every inbox is five streams, a consumer group, and a few small keys, changed by server-side functions."""
 
     abandonable = True
@@ -126,6 +130,13 @@ class RedisStreams(RedisInspection, RedisRetention, RedisDirectory, Transport):
         )
         await reader.start()
         return reader
+
+    def listener(self) -> RedisPubSub:
+        """Return a new listener of the same server, by Pub/Sub."""
+        # Imported here: most processes never listen.
+        from hivebus_redis.pubsub import RedisPubSub
+
+        return RedisPubSub(self._server.address, namespace=self._layout.namespace, limit=self._limit)
 
     async def _store(self, inbox: str, items: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
         # Once a second and on each new connection; no await in between, so that batches keep their order.

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from hivebus.demands import refusal
 from hivebus.errors import ConfigError, Unavailable
+from hivebus.opening import Opened
+from hivebus.plugins import Plugins
 from hivebus.transport import (
     ABSENT,
     DeadLetters,
@@ -16,6 +19,7 @@ from hivebus.transport import (
     Endpoint,
     Inspectable,
     Listener,
+    Notifying,
     Publisher,
     Replayable,
     Schedules,
@@ -48,7 +52,7 @@ async def test_while_the_main_transport_is_away_nothing_of_it_is_claimed(house: 
     assert not capabilities.redelivery and not capabilities.directory
 
 
-KINDS = (Transport, Inspectable, DeadLetters, Schedules, Directory, Replayable, Listener)
+KINDS = (Transport, Inspectable, DeadLetters, Schedules, Directory, Replayable, Listener, Notifying)
 
 
 def test_it_is_what_the_main_transport_is(house: House) -> None:
@@ -84,6 +88,21 @@ async def test_every_question_is_passed_on(house: House) -> None:
     assert await joined.requeue("dev", ["nothing"]) == await joined.purge("dev", ["nothing"]) == [False]
     version = await joined.write("agents", "dev", {"host": "here"}, expect=0)
     assert (await joined.read("agents"))["dev"].version == version
+    listener = joined.listener()
+    await listener.connect()
+    assert await listener.listen(["agent.dev.#"], limit=1, wait=0) == []
+    await listener.close()
+    await joined.close()
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_no_message_is_refused_for_what_the_transport_that_is_left_cannot_keep(house: House, away: bool) -> None:
+    house.main.away = away
+    joined = house.joined()
+    opened = Opened(
+        transport=joined, capabilities=await joined.connect(), plugins=Plugins(), url="dualwrite://", leg="a", limit=1
+    )
+    assert refusal(opened) is None, "an ack is the business of the stage, and no capability says it"
     await joined.close()
 
 

@@ -46,6 +46,9 @@ async def sends(bus: Bus, message: Message) -> None:
     assert_type(await bus.send_message(message, delay=1), Receipt)
     assert_type(await bus.send_many([message]), list[Receipt | HivebusError])
     assert_type(await bus.reply(message, None, message_type=MessageType.ANSWER), Receipt)
+    assert_type(await bus.notify(["dev", "qa"], {"n": 1}, message_type="build.done"), Receipt)
+    async for heard in bus.listen(["agent.*.build.#"]):
+        assert_type(heard, Message)
 
     await bus.send("pm-agent", "x", "question")  # type: ignore[call-arg]
     await bus.send("pm-agent")  # type: ignore[call-arg]
