@@ -26,6 +26,8 @@ class Opened:
     Attributes:
         leg: the name of the road that messages take, for receipts.
         limit: the largest encoded message in bytes.
+        max_hops: how many messages may lead to one.
+        quota: how much an agent may send; None is as much as it likes.
     """
 
     transport: Publisher
@@ -34,6 +36,8 @@ class Opened:
     url: str
     leg: str
     limit: int
+    max_hops: int
+    quota: str | None
 
 
 async def connect(
@@ -74,6 +78,8 @@ async def connect(
         url=settings.masked(chosen.url),
         leg=settings.leg_of(chosen.url),
         limit=chosen.max_message,
+        max_hops=chosen.max_hops,
+        quota=chosen.quota,
     )
 
 
