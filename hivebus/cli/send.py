@@ -116,7 +116,7 @@ def send(
     """
     if at is not None and delay is not None:
         raise click.UsageError("give --at or --delay, not both")
-    content = _content(text, data, limit=app.settings.max_message)
+    content = content_of(text, data, limit=app.settings.max_message)
     from hivebus import sync
 
     recipients = _recipients(app, to)
@@ -139,8 +139,8 @@ def send(
         max_retries=max_retries,
         retry_delay=retry_delay,
         require_ack=not no_ack,
-        context=_object(context, field="body.context"),
-        metadata=_object(metadata, field="body.metadata"),
+        context=json_object(context, field="body.context"),
+        metadata=json_object(metadata, field="body.metadata"),
     )
     _print(app, recipients, receipt)
 
@@ -175,7 +175,8 @@ def _recipients(app: App, to: str) -> str | list[str]:
     return names[0] if len(names) == 1 else names
 
 
-def _content(text: str | None, data: str | None, *, limit: int) -> Any:
+def content_of(text: str | None, data: str | None, *, limit: int) -> Any:
+    """Return what a message shall say: TEXT, a JSON value, or what comes on stdin."""
     if text is not None and data is not None:
         raise click.UsageError("give TEXT or --data, not both")
     if data is not None:
@@ -204,7 +205,8 @@ def _stdin(limit: int) -> str:
         ) from None
 
 
-def _object(text: str | None, *, field: str) -> dict[str, Any]:
+def json_object(text: str | None, *, field: str) -> dict[str, Any]:
+    """Return the JSON object of an option, or raise `InvalidMessage`."""
     return {} if text is None else limits.check_mapping(_json(text, field=field), field=field)
 
 
