@@ -208,7 +208,7 @@ class Bus:
 
     async def ask(
         self,
-        to_agent: str,
+        to_agent: str | Sequence[str],
         content: Any,
         *,
         timeout: float = 30.0,

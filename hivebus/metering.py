@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable, Sequence
 
-from hivebus.errors import HivebusError, QuotaExceeded, Unavailable, Unknown, Unsupported
+from hivebus.errors import HivebusError, QuotaExceeded, Unavailable, Unknown
 from hivebus.opening import Opened
 from hivebus.quota import Quota, Quotas, quota_of
 from hivebus.transport import Capabilities, Outgoing, Published, Publisher
@@ -14,19 +14,10 @@ _log = logging.getLogger(__name__)
 
 
 def metered(opened: Opened, *, sender: str) -> Publisher:
-    """Return the transport as *sender* may use it: itself without a quota.
-
-    Raises:
-        Unsupported: there is a quota, and the transport cannot count.
-    """
+    """Return the transport as *sender* may use it: itself without a quota."""
     if opened.quota is None:
         return opened.transport
-    if not isinstance(opened.transport, Quotas):
-        raise Unsupported(
-            f"{opened.url} cannot count what an agent sends, so there is no quota on it",
-            cause=f"the setting quota is {opened.quota}",
-            hint="unset quota for this transport: hivebus config show",
-        )
+    assert isinstance(opened.transport, Quotas), "checked when it was opened"
     return Metered(opened.transport, opened.transport, sender=sender, quota=quota_of(opened.quota))
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from hivebus import settings
 from hivebus.capabilities import is_as_durable
-from hivebus.errors import DurabilityUnavailable, Unavailable
+from hivebus.errors import DurabilityUnavailable, Unavailable, Unsupported
 from hivebus.notice import default_server
 from hivebus.plugins import Plugins
+from hivebus.quota import Quotas
 from hivebus.requirements import check_requirements
 from hivebus.transport import Capabilities, Publisher
 
@@ -62,6 +63,7 @@ async def connect(
         async with asyncio.timeout(TIMEOUT):
             capabilities = await transport.connect()
         _check_durability(chosen.durability, capabilities, chosen.url)
+        _check_quota(chosen.quota, transport, chosen.url)
         check_requirements(require, capabilities, url=settings.masked(chosen.url))
     except TimeoutError:
         await transport.close()
@@ -81,6 +83,15 @@ async def connect(
         max_hops=chosen.max_hops,
         quota=chosen.quota,
     )
+
+
+def _check_quota(quota: str | None, transport: Publisher, url: str) -> None:
+    if quota is not None and not isinstance(transport, Quotas):
+        raise Unsupported(
+            f"{settings.masked(url)} cannot count what an agent sends, so there is no quota on it",
+            cause=f"the setting quota is {quota}",
+            hint="unset quota for this transport: hivebus config show",
+        )
 
 
 def _check_durability(wanted: str | None, capabilities: Capabilities, url: str) -> None:

@@ -112,7 +112,7 @@ def reply(message: Message, content: Any, *, from_agent: str, url: str | None = 
 
 
 def ask(
-    to_agent: str,
+    to_agent: str | Sequence[str],
     content: Any,
     *,
     from_agent: str,

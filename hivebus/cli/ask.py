@@ -7,7 +7,7 @@ import click
 from hivebus.cli.app import App
 from hivebus.cli.options import command, duration_type
 from hivebus.cli.output import document, json_text, line
-from hivebus.cli.send import SendCommand, content_of, json_object
+from hivebus.cli.send import SendCommand, content_of, json_object, recipients_of
 
 DEFAULT_TIMEOUT = 30.0
 
@@ -67,7 +67,7 @@ def ask(
     from_agent = app.agent
     app.name_server()
     answer = sync.ask(
-        app.settings.name_of(to),
+        recipients_of(app, to),
         content,
         from_agent=from_agent,
         timeout=timeout,

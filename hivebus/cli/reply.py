@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hivebus.address import owner_of
 from hivebus.cli.app import App
 from hivebus.cli.exit_codes import ExitCode
 from hivebus.cli.link import Link, connect, find, run
@@ -70,7 +71,7 @@ async def _only_reply(app: App, message: Message, content: Any, *, message_type:
     if receipt.state == "duplicate":
         warn(
             f"you have answered {message.message_id} before, so this was not sent; to say more:"
-            f" hivebus send {_recipient(message)} TEXT --correlation-id {message.message_id}"
+            f" hivebus send {owner_of(_recipient(message))} TEXT --correlation-id {message.message_id}"
         )
     return ExitCode.OK
 
@@ -133,7 +134,7 @@ def _print(app: App, message: Message, *, reply_id: str, state: str, settled: st
         facts = {"message_id": reply_id, "to_agent": to, "correlation_id": message.message_id, "state": state}
         document("reply", {**facts, **({"settled": settled} if settled else {})})
     elif sys.stdout.isatty():
-        line(f"answered {message.message_id} to {to} ({state}{f', {settled}' if settled else ''})")
+        line(f"answered {message.message_id} to {owner_of(to)} ({state}{f', {settled}' if settled else ''})")
     else:
         table([], [[reply_id, to, state, settled]])
 

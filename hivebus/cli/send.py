@@ -119,7 +119,7 @@ def send(
     content = content_of(text, data, limit=app.settings.max_message)
     from hivebus import sync
 
-    recipients = _recipients(app, to)
+    recipients = recipients_of(app, to)
     from_agent = app.agent
     app.name_server()
     receipt = sync.send(
@@ -170,7 +170,8 @@ def _level(receipt: Receipt) -> str:
     return f", {receipt.durability}" if receipt.durability else ""
 
 
-def _recipients(app: App, to: str) -> str | list[str]:
+def recipients_of(app: App, to: str) -> str | list[str]:
+    """Return the names in TO, their aliases resolved."""
     names = [app.settings.name_of(name) for name in to.split(",")]
     return names[0] if len(names) == 1 else names
 

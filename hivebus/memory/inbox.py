@@ -89,9 +89,12 @@ class MemoryInbox:
         self.advance(now)
         return [stored for stored in self._known.values() if not stored.is_settled or stored.letter is not None]
 
-    def inherit(self, batch: list[Stored], now: float) -> None:
-        """Take over what was left in another inbox; what is known here already is not added."""
-        for stored in batch:
+    def inherit(self, left: list[Stored], settled: list[Stored], now: float) -> None:
+        """Take over what was left in another inbox, and know what was settled there; nothing is added twice."""
+        for stored in settled:
+            if self._known.setdefault(stored.item.message_id, stored) is stored:
+                self._call_at(max(now, stored.accepted + DEDUP_WINDOW), self._forget, stored)
+        for stored in left:
             if stored.letter is not None and stored.item.message_id not in self._known:
                 self._known[stored.item.message_id] = stored
                 self._bury(stored, stored.reason or "", now)

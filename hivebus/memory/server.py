@@ -43,10 +43,11 @@ class MemoryServer:
         """End a temporary inbox: what nobody took goes to its agent. Returns how many messages that were."""
         dropped, agent = self.inboxes.pop(name), owner_of(name)
         accepted = self.answers.setdefault(agent, deque(maxlen=ANSWERS))
-        accepted.extend((name, stored) for stored in dropped.kept.history(now, since=now, until=0) if stored.is_settled)
+        settled = [stored for stored in dropped.kept.history(now, since=now, until=0) if stored.is_settled]
+        accepted.extend((name, stored) for stored in settled)
         left = dropped.left(now)
-        if left:
-            self.inbox(agent).inherit(left, now)
+        if left or settled:
+            self.inbox(agent).inherit(left, settled, now)
         return len(left)
 
     def clear_away(self, now: float) -> int:

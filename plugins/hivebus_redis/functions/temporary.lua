@@ -32,10 +32,13 @@ local function pass_on(o, index, level, fields)
   return 1
 end
 
-local function remember(k, o, level, row)
-  local inbox = string.match(k.meta, '{(.*)}')
+-- Its id stays known for as long as any other: who answers twice is told so.
+local function remember(k, o, level, row, now)
+  local inbox, id = string.match(k.meta, '{(.*)}'), id_of(row[2])
+  local left = ms_of(row[1]) + DEDUP - now
+  if id ~= '' and left > 0 then redis.call('SET', o.id .. id, 'a1', 'PX', left, 'NX') end
   redis.call('XADD', o.base .. 'answers', 'MAXLEN', ANSWERS, '*', 't', inbox, 'e', row[1], 'l', level,
-    'i', id_of(row[2]), 'd', field(row[2], 'd') or '')
+    'i', id, 'd', field(row[2], 'd') or '')
   redis.call('PEXPIRE', o.base .. 'answers', HISTORY)
 end
 
@@ -44,7 +47,7 @@ local function forget_id(k, id)
 end
 
 -- Empties one level as far as *limit* allows. Returns how many entries it looked at, and how many were passed on.
-local function drop_level(k, o, index, level, limit)
+local function drop_level(k, o, index, level, limit, now)
   local stream = k.q .. level
   local rows = redis.call('XRANGE', stream, '-', '+', 'COUNT', limit)
   if #rows == 0 then return 0, 0 end
@@ -61,7 +64,7 @@ local function drop_level(k, o, index, level, limit)
     if not is_over and (held[entry] or is_before(last, entry)) then
       moved = moved + pass_on(o, index, level, row[2])
     elseif not is_over then
-      remember(k, o, level, row)
+      remember(k, o, level, row, now)
     end
   end
   redis.call('XTRIM', stream, 'MINID', behind(rows[#rows][1]))
@@ -126,7 +129,7 @@ local function drop(keys, args)
   local moved, room = 0, tonumber(args[2])
   for level = 5, 1, -1 do
     if room > 0 then
-      local looked, passed = drop_level(k, o, keys[2], level, room)
+      local looked, passed = drop_level(k, o, keys[2], level, room, now)
       room, moved = room - looked, moved + passed
     end
   end
