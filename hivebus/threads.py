@@ -1,7 +1,7 @@
 """Conversations: the tree of messages of which each answers another.
 
 No index is kept for it, since sending would pay for that. From one message the way up is found by ids, and the way
-down in the histories of those who take part, from the time of the first message on.
+down in the histories from the time of the first message on: of those who take part, then of all others.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 10_000
 """How many messages of an inbox are looked at, from the beginning of the conversation on."""
+LOOKED_AT_IN_ALL = 50_000
+"""How many messages of all inboxes are looked at; those who take part come first."""
 LETTERS = 1000
 """How many dead letters of an inbox are looked at, the newest ones."""
 HIGHEST = 1000
@@ -27,6 +29,7 @@ HIGHEST = 1000
 LONGEST_AGO = 86_400.0
 """Seconds that are looked back where it is not known when a conversation began."""
 MARGIN = 1.0
+_ANSWERS_NOTHING = b',"correlation_id":null,'
 
 Read = Callable[[bytes], "Message"]
 
@@ -62,6 +65,12 @@ class Threads:
     def __init__(self, transport: Publisher, *, read: Read) -> None:
         self._transport = transport
         self._read = read
+        self._left = LOOKED_AT_IN_ALL
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all was looked at that there is to be looked at."""
+        return self._left > 0
 
     async def of(self, places: Sequence[Located]) -> list[Turn]:
         """Return the whole conversation of a message, in the order of a tree; only itself where there is none."""
@@ -71,13 +80,16 @@ class Threads:
             return []  # what it said is not kept any more
         root = await self._climb(known)
         since = await self._age(known.messages[root])
+        others = await self._inboxes()
         looked_at: set[str] = set()
-        while new := known.participants() - looked_at:
-            for inbox in sorted(new):
-                await self._look_through(inbox, known, since=since)
-            looked_at |= new
+        while self._left > 0 and (inbox := _next(known.participants(), others, looked_at)) is not None:
+            looked_at.add(inbox)
+            await self._look_through(inbox, known, since=since)
             known.settle()
         return list(known.tree(root))
+
+    async def _inboxes(self) -> Sequence[str]:
+        return await self._transport.inboxes() if isinstance(self._transport, Inspectable) else ()
 
     async def _climb(self, known: _Known) -> str:
         """Return the id of the topmost message that can be found."""
@@ -104,7 +116,9 @@ class Threads:
 
     async def _look_through(self, inbox: str, known: _Known, *, since: float) -> None:
         if isinstance(self._transport, Replayable):
-            async for place in self._transport.history(inbox, since=since, limit=LOOKED_AT):
+            limit = min(LOOKED_AT, self._left)
+            async for place in self._transport.history(inbox, since=since, limit=limit):
+                self._left -= 1
                 known.offer(place)
         if isinstance(self._transport, DeadLetters):
             for place in await self._transport.dead(inbox, limit=LETTERS):
@@ -126,6 +140,8 @@ class _Known:
 
     def offer(self, place: Located) -> None:
         """Take in a message that may be of the conversation."""
+        if _ANSWERS_NOTHING in (place.data or b"") and place.message_id not in self.messages:
+            return  # most do, and reading each would take longer than all the rest
         self._put(place, self.messages if place.message_id in self.messages else self._offered)
 
     def settle(self) -> None:
@@ -168,6 +184,11 @@ class _Known:
             except InvalidMessage:
                 return  # nobody can say what it answers
         found.places[place.inbox] = place
+
+
+def _next(participants: set[str], others: Sequence[str], looked_at: set[str]) -> str | None:
+    """Return the inbox to look into next: of somebody who takes part, or else any other."""
+    return min(participants - looked_at, default=next((each for each in others if each not in looked_at), None))
 
 
 def _inboxes(found: _Found) -> Iterator[str]:

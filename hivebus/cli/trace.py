@@ -27,14 +27,14 @@ from hivebus.transport import Located
 )
 @click.argument("message_id", metavar="ID")
 def trace(app: App, *, message_id: str) -> ExitCode:
-    """Show what became of one message, and the conversation that it belongs to.
+    """Show what became of one message, and its conversation.
 
     With the agent known, the beginning of an ID will do; otherwise every inbox is asked for the whole ID.
     A time is shown where the server recorded one. An unknown message: exit code 1.
 
-    The conversation is a tree: below each message stand its answers. It is looked for in the inboxes of those who
-    take part: 10,000 messages and 1,000 dead letters of each, from its first message on, as long as they are kept
-    (24 h), and the last 200 answers that an agent waited for.
+    The conversation is a tree: below each message stand its answers. From its first message on, as long as messages
+    are kept (24 h), 10,000 of each inbox are looked at and 50,000 in all, those who take part first; besides 1,000
+    dead letters of each, and the last 200 answers that an agent waited for.
     """
     return run(_trace(app, message_id))
 
@@ -42,7 +42,8 @@ def trace(app: App, *, message_id: str) -> ExitCode:
 async def _trace(app: App, message_id: str) -> ExitCode:
     async with connect(app) as link:
         places = await _places(app, link, message_id)
-        thread = await Threads(link.transport, read=link.codec.decode).of(places)
+        threads = Threads(link.transport, read=link.codec.decode)
+        thread = await threads.of(places)
     message_id = places[0].message_id if places else message_id
     status = status_of(message_id, places)
     leg = leg_of(app.settings.url)
@@ -56,6 +57,8 @@ async def _trace(app: App, message_id: str) -> ExitCode:
         table(("AT", "EVENT", "LEG", "AGENT", "DETAIL"), [_row(event) for event in events])
         if len(thread) > 1:
             show_thread(thread, traced=message_id)
+    if not threads.is_complete:
+        app.note("note: the conversation may go on in messages that were not looked at: there are too many")
     if not places:
         warn(f"no inbox knows {message_id}: it was never sent, or it was settled more than an hour ago")
     return ExitCode.OK if places else ExitCode.CHECK_FAILED
