@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
+from hivebus.address import is_temporary
 from hivebus.envelope import Envelope, compose
 from hivebus.hops import hops_of
 
@@ -41,6 +42,6 @@ def compose_reply(message: Message, content: Any, *, from_agent: str, message_ty
 def is_reply(message: Message) -> bool:
     """Tell whether *message* answers another; what its handler returns is then not sent.
 
-    One that says where it wants its replies is a question of its own, also within a conversation.
+    One whose sender waits for an answer is a question of its own, also within a conversation.
     """
-    return message.correlation_id is not None and message.reply_to is None
+    return message.correlation_id is not None and not is_temporary(message.reply_to or "")
