@@ -48,6 +48,7 @@ ROWS = (
         more_is_better=True,
     ),
     Row(name="ping", unit="ms p95", measure=rows.one_at_a_time, figure="ratio", floor=2.5, aim=1.5),
+    Row(name="ask", unit="ms p95", measure=rows.ask, figure="value", floor=3, aim=2),
     Row(
         name="offered-10k",
         unit="ms p99",

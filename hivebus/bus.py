@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from hivebus import envelope as envelopes
 from hivebus import limits, replaying
+from hivebus.asking import Asking, check_asked
 from hivebus.cancelling import Cancellation, cancel
 from hivebus.consuming import Consuming
 from hivebus.errors import HivebusError, Unsupported
 from hivebus.handlers import Handlers
 from hivebus.handling import Handler
+from hivebus.hops import hops_from_here
 from hivebus.message_status import Status, status_of
 from hivebus.notices import Notices
 from hivebus.observing import Observing
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 GRACE = 25.0
 """Seconds that running handlers get when `Bus.run` shall end."""
+ASKING_LEASE = 60.0
+"""Seconds without a sign of life after which the reply inbox of a bus may be dropped, at least."""
+QUESTION = "question"
 
 
 class Bus:
@@ -100,12 +105,13 @@ class Bus:
         observing = Observing(opened.plugins, inbox=self.agent)
         self._sending = Sending(
             opened,
+            agent=self.agent,
             codec=self._codec,
             layers=send_layers,
             observing=observing,
             wait_when_full=self._wait_when_full,
         )
-        self._notices = Notices(opened, codec=self._codec, layers=send_layers, observing=observing)
+        self._notices = Notices(opened, agent=self.agent, codec=self._codec, layers=send_layers, observing=observing)
         self._consuming = Consuming(
             opened,
             agent=self.agent,
@@ -118,12 +124,16 @@ class Bus:
             max_crashes=self._max_crashes,
             namespace=namespace,
         )
+        self._asking = Asking(
+            opened, agent=self.agent, codec=self._codec, sending=self._sending, lease=max(self._lease, ASKING_LEASE)
+        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._consuming.close()
+        await self._asking.close()
         await self._sending.drain()
         await self._notices.close()
         await self._transport.close()
@@ -183,6 +193,7 @@ class Bus:
             traceparent,
             message_id,
             self._stamps,
+            0 if correlation_id is None else hops_from_here(),
         )
         return await self._sending.send(envelope, delay=delay, at=at)
 
@@ -197,6 +208,59 @@ class Bus:
             if isinstance(outcome, BaseException) and not isinstance(outcome, HivebusError):
                 raise outcome
         return [outcome for outcome in outcomes if isinstance(outcome, (Receipt, HivebusError))]
+
+    async def ask(
+        self,
+        to_agent: str | Sequence[str],
+        content: Any,
+        *,
+        timeout: float = 30.0,
+        message_type: str = QUESTION,
+        priority: str | int = envelopes.DEFAULT_PRIORITY,
+        ttl: float | None = None,
+        correlation_id: str | None = None,
+        context: Mapping[str, Any] = envelopes.NOTHING,
+        metadata: Mapping[str, Any] = envelopes.NOTHING,
+        require_ack: bool = True,
+        max_retries: int = envelopes.DEFAULT_MAX_RETRIES,
+        retry_delay: float = envelopes.DEFAULT_RETRY_DELAY,
+        traceparent: str | None = None,
+        message_id: str | None = None,
+    ) -> Message:
+        """Send a question to one agent, or to one member of a ``@pool``, and return the answer.
+
+        The first answer is accepted. One that comes later, or after *timeout*, goes to the inbox of this agent with
+        the id of the question as its ``correlation_id``. Being cancelled stops the waiting; the question stays sent.
+
+        Args:
+            timeout: seconds to wait for the answer, from now. The question waits for longer unless it has a *ttl*.
+
+        Raises:
+            NoAnswer: the question is stored, and no answer came so far.
+            InvalidMessage, Refused, Unknown, Unavailable: as by `send`; no answer is waited for.
+        """
+        check_asked(to_agent)
+        limits.check_timeout(timeout)
+        question = envelopes.compose(
+            self.agent,
+            to_agent,
+            content,
+            message_type,
+            priority,
+            ttl,
+            context,
+            metadata,
+            require_ack,
+            max_retries,
+            retry_delay,
+            correlation_id,
+            await self._asking.open(),
+            traceparent,
+            message_id,
+            self._stamps,
+            hops_from_here(),
+        )
+        return await self._asking.ask(question, timeout=timeout)
 
     async def reply(self, message: Message, content: Any, *, message_type: str | None = None) -> Receipt:
         """Answer a message: to its ``reply_to``, in the same conversation; a second reply is a duplicate."""

@@ -66,6 +66,7 @@ class Consuming:
         self._capabilities = opened.capabilities
         self._url = opened.url
         self._limit = opened.limit
+        self._max_hops = opened.max_hops
         self._max_batch = int(opened.capabilities.max_batch.value)
         self._agent = agent
         self._codec = codec
@@ -149,6 +150,7 @@ class Consuming:
             reply=self._reply,
             send=self._sending.put,
             outcomes=self._outcomes() if self._handlers.has_once else None,
+            max_hops=self._max_hops,
         )
 
     def _find_handler(self) -> Callable[[Message], Handler]:
@@ -179,6 +181,7 @@ class Consuming:
             types=types,
             lease=self._lease,
             max_crashes=self._max_crashes,
+            max_hops=self._max_hops,
             max_batch=self._max_batch,
             delivered=self._delivered,
             settled=self._settled,

@@ -100,6 +100,11 @@ def check_delay(value: object) -> float:
     return _number(value, field="delay", low=0, high=MAX_DELAY, unit=" seconds")
 
 
+def check_timeout(value: object) -> float:
+    """Return how many seconds somebody waits for an answer."""
+    return _number(value, field="timeout", low=0, high=MAX_DELAY, unit=" seconds")
+
+
 def check_retry_delay(value: object) -> float:
     """Return the base delay between two attempts, in seconds."""
     return _number(value, field="delivery_options.retry_delay", low=0, high=MAX_RETRY_DELAY, unit=" seconds")

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from hivebus import envelope, limits
 from hivebus.errors import InvalidMessage
+from hivebus.hops import hops_of
 
 # Strict: "3" and true are no numbers. A whole number stays one, so that bytes survive a round trip.
 Number = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)]
@@ -145,6 +146,11 @@ class Message(BaseModel):
         """The id of the message that this one repeats; None when it repeats none."""
         found = (self.model_extra or {}).get("replay_of")
         return found if isinstance(found, str) else None
+
+    @property
+    def hops(self) -> int:
+        """How many messages led to this one, each answering another or sent because of it."""
+        return hops_of(self)
 
     @classmethod
     def from_json(cls, data: bytes | str) -> Self:

@@ -28,13 +28,17 @@ class Notices:
 
     Args:
         opened: the connected transport, whose server has the road.
+        agent: who speaks.
         codec: turns messages into bytes and back.
         layers: the middleware that a notification passes on its way out.
         observing: is told about every batch.
     """
 
-    def __init__(self, opened: Opened, *, codec: Codec, layers: Sequence[SendMiddleware], observing: Observing) -> None:
+    def __init__(
+        self, opened: Opened, *, agent: str, codec: Codec, layers: Sequence[SendMiddleware], observing: Observing
+    ) -> None:
         self._opened = opened
+        self._agent = agent
         self._codec = codec
         self._layers = layers
         self._observing = observing
@@ -77,7 +81,9 @@ class Notices:
     async def _speak(self) -> Sending:
         listener, capabilities = await self._speaking.enter_async_context(self._tuned_in())
         return Sending(
-            replace(self._opened, transport=listener, capabilities=capabilities),
+            # A quota is about what is kept.
+            replace(self._opened, transport=listener, capabilities=capabilities, quota=None),
+            agent=self._agent,
             codec=self._codec,
             layers=self._layers,
             observing=self._observing,

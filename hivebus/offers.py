@@ -83,7 +83,7 @@ class Inspectable(ABC):
 
     @abstractmethod
     async def inboxes(self) -> Sequence[str]:
-        """Return the names of all inboxes that exist, sorted."""
+        """Return the names of all inboxes that exist, sorted; temporary reply inboxes are not among them."""
 
     @abstractmethod
     async def counts(self, inboxes: Sequence[str]) -> Sequence[Counts]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
+from hivebus.address import owner_of
 from hivebus.envelope import Envelope
 from hivebus.transport import Evidence, Published
 
@@ -97,7 +98,7 @@ class Receipt:
 
 
 def _notes(to_agent: str | tuple[str, ...], published: Published) -> tuple[str, ...]:
-    to = to_agent if isinstance(to_agent, str) else ", ".join(to_agent)
+    to = owner_of(to_agent) if isinstance(to_agent, str) else ", ".join(to_agent)
     if published.heard == 0:
         return (f"nobody listens to what is sent to {to}; the message was not kept",)
     if published.idle is None:

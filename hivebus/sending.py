@@ -14,6 +14,7 @@ from hivebus.due import check_at, delay_until
 from hivebus.envelope import Envelope
 from hivebus.errors import HivebusError
 from hivebus.heading import heading_of
+from hivebus.metering import metered
 from hivebus.middleware import SendMiddleware, around_send
 from hivebus.observing import Observing
 from hivebus.opening import Opened
@@ -35,6 +36,7 @@ class Sending:
 
     Args:
         opened: the connected transport.
+        agent: who sends.
         codec: turns messages into bytes.
         layers: the middleware that a message passes on its way out.
         observing: is told about every batch.
@@ -45,6 +47,7 @@ class Sending:
         self,
         opened: Opened,
         *,
+        agent: str,
         codec: Codec,
         layers: Sequence[SendMiddleware],
         observing: Observing,
@@ -61,7 +64,7 @@ class Sending:
         self._plain = type(codec) is JsonCodec and not layers
         self._choosing = Choosing(opened.plugins, legs=opened.transport.legs)
         self._outbox = Outbox(
-            opened.transport,
+            metered(opened, sender=agent),
             limit=int(opened.capabilities.max_batch.value),
             wait_when_full=wait_when_full,
             told=observing.sent if observing.sees_sent else None,

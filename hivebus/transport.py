@@ -280,4 +280,7 @@ class Transport(Publisher):
             inbox: what to read. Messages sent before the first `open` are handed out too.
             consumer: a name that no other live process uses.
             lease: seconds without a sign of life after which the consumer counts as dead.
+
+        An inbox called ``agent~token`` is a temporary one for replies, with one reader. It is gone when that reader is
+        closed: what nobody took from it, and what is sent to it from then on, goes to the inbox of ``agent``.
         """

@@ -12,6 +12,8 @@ from hivebus.errors import ConfigError
 SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Send and receive": {
         "send": ("hivebus.cli.send:send", "Send one message"),
+        "ask": ("hivebus.cli.ask:ask", "Send a question, and print the answer"),
+        "reply": ("hivebus.cli.reply:reply", "Answer a message, in its conversation"),
         "cancel": ("hivebus.cli.cancel:cancel", "Take back a message that nobody was handed yet"),
         "inbox": ("hivebus.cli.inbox:inbox", "List what you hold and what waits for you; takes nothing"),
         "receive": ("hivebus.cli.receive:receive", "Take messages out of your inbox, under a lease"),
@@ -22,7 +24,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "reject": ("hivebus.cli.settle:reject", "Give a message up: it becomes a dead letter"),
     },
     "Watch": {
-        "trace": ("hivebus.cli.trace:trace", "Show what became of one message"),
+        "trace": ("hivebus.cli.trace:trace", "Show what became of one message, and its conversation"),
         "queues": ("hivebus.cli.queues:queues", "Count what waits in every inbox"),
         "replay": ("hivebus.cli.replay:replay", "Send a part of an agent's history again"),
         "dlq": ("hivebus.cli.dlq:dlq", "Look at the dead letters, queue them again, or delete them"),

@@ -117,8 +117,8 @@ async def _settle(app: App, ids: Sequence[str], verb: Verb) -> ExitCode:
     async with connect(app) as link:
         places = {place.message_id: place for place in await find(link, ids, [agent])}
         for place in places.values():
-            _check_holder(place, verb)
-        outcomes = {place.message_id: await _settle_one(link, place, verb) for place in places.values()}
+            check_holder(place, verb)
+        outcomes = {place.message_id: await settle_one(link, place, verb) for place in places.values()}
     if app.as_json:
         settled = [{"message_id": each, "outcome": outcome} for each, outcome in outcomes.items()]
         document(verb.name, {"settled": settled})
@@ -130,7 +130,8 @@ async def _settle(app: App, ids: Sequence[str], verb: Verb) -> ExitCode:
     return ExitCode.CHECK_FAILED if late else ExitCode.OK
 
 
-async def _settle_one(link: Link, place: Located, verb: Verb) -> Settled:
+async def settle_one(link: Link, place: Located, verb: Verb) -> Settled:
+    """Settle a message in the name of the consumer that holds it."""
     if place.state == "acknowledged":
         return "done"
     assert place.consumer is not None and place.token is not None
@@ -151,7 +152,8 @@ async def _holds_nothing(link: Link, place: Located) -> bool:
     return len(seen) < LOOK and all(each.consumer != place.consumer for each in seen)
 
 
-def _check_holder(place: Located, verb: Verb) -> None:
+def check_holder(place: Located, verb: Verb) -> None:
+    """Raise `NotFound` or `NotPermitted` unless the command line holds the message, so that it may settle it."""
     if place.state == "acknowledged" and verb.repeats:
         return
     if place.state != "delivered":

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from hivebus.cli.app import App
 from hivebus.cli.link import LOOK, Link
 from hivebus.errors import InvalidMessage, Unavailable, Unknown
+from hivebus.hops import HOP_LIMIT, is_too_far
 from hivebus.transport import (
     DeadLetter,
     Delivery,
@@ -218,6 +219,12 @@ class Taker:
             if isinstance(message, InvalidMessage):
                 await self.settle([DeadLetter(delivery.token, f"invalid:{message.why}")])
                 self._app.note(f"a broken message became a dead letter: {message.what}")
+            elif is_too_far(message, limit=self._app.settings.max_hops):
+                await self.settle([DeadLetter(delivery.token, HOP_LIMIT)])
+                self._app.note(
+                    f"{message.message_id} became a dead letter ({HOP_LIMIT}): more than"
+                    f" {self._app.settings.max_hops} messages led to it, each the answer to another"
+                )
             else:
                 good.append(Taken(delivery, message))
         return good

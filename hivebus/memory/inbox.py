@@ -84,6 +84,25 @@ class MemoryInbox:
         idle = None if self._last_read is None else now - self._last_read
         return Published(state, "accepted", idle, self._readers(now))
 
+    def left(self, now: float) -> list[Stored]:
+        """Return what somebody still has to look at: what is not settled, and dead letters."""
+        self.advance(now)
+        return [stored for stored in self._known.values() if not stored.is_settled or stored.letter is not None]
+
+    def inherit(self, left: list[Stored], settled: list[Stored], now: float) -> None:
+        """Take over what was left in another inbox, and know what was settled there; nothing is added twice."""
+        for stored in settled:
+            if self._known.setdefault(stored.item.message_id, stored) is stored:
+                self._call_at(max(now, stored.accepted + DEDUP_WINDOW), self._forget, stored)
+        for stored in left:
+            if stored.letter is not None and stored.item.message_id not in self._known:
+                self._known[stored.item.message_id] = stored
+                self._bury(stored, stored.reason or "", now)
+            elif stored.letter is None:
+                ttl = None if stored.expires is None else max(0.0, stored.expires - now)
+                delay = max(0.0, stored.due - now) if stored.state == "scheduled" else 0
+                self.publish(stored.item._replace(inbox=self.name, delay=delay, ttl=ttl), now)
+
     # --- On the way out -------------------------------------------------------------------------
 
     def receive(self, consumer: Consumer, *, limit: int, start: int, now: float) -> list[Delivery]:

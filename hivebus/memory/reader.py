@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
+from hivebus.address import is_temporary
 from hivebus.memory.entry import Consumer
 from hivebus.memory.server import MemoryServer
 from hivebus.transport import Ack, Delivery, Reader, Settled, Settlement
@@ -54,6 +55,8 @@ class MemoryReader(Reader):
         if not self._closed:
             self._closed = True
             self._inbox.leave(self._consumer, _now())
+            if is_temporary(self._inbox.name) and self._inbox is self._server.inboxes.get(self._inbox.name):
+                self._server.drop(self._inbox.name, _now())
             self._server.ring()
 
     @property
@@ -64,7 +67,7 @@ class MemoryReader(Reader):
     def _settle(self, settlement: Settlement, now: float) -> Settled:
         result = self._inbox.settle(self._consumer, settlement, now)
         if isinstance(settlement, Ack) and settlement.reply is not None and result == "done":
-            self._server.inbox(settlement.reply.inbox).publish(settlement.reply, now)
+            self._server.addressed(settlement.reply.inbox).publish(settlement.reply, now)
         return result
 
     async def _wait(self, until: float) -> None:

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from hivebus.quota import Quota, Quotas, Spent
 from hivebus.tidying import Holding, Shed, Tidied, Tidying
 from hivebus.transport import (
     Clock,
@@ -106,6 +107,9 @@ class _KeepingTidy(Delegating, Tidying):
             inbox, older_than=older_than, limit=limit, want=want, dry_run=dry_run, behind=behind
         )
 
+    async def clear_away(self) -> int:
+        return await self.inner(Tidying).clear_away()
+
 
 class _KeepingDeadLetters(Delegating, DeadLetters):
     async def dead(self, inbox: str, *, limit: int, before: str | None = None) -> Sequence[Located]:
@@ -126,6 +130,11 @@ class _Scheduling(Delegating, Schedules):
 class _TellingTime(Delegating, Clock):
     async def now(self) -> float:
         return await self.inner(Clock).now()
+
+
+class _Counting(Delegating, Quotas):
+    async def spend(self, sender: str, count: int, quota: Quota) -> Spent:
+        return await self.inner(Quotas).spend(sender, count, quota)
 
 
 class _KeepingFacts(Delegating, Directory):
@@ -154,5 +163,6 @@ _MIXINS: Sequence[tuple[type, type[Delegating]]] = (
     (DeadLetters, _KeepingDeadLetters),
     (Schedules, _Scheduling),
     (Clock, _TellingTime),
+    (Quotas, _Counting),
     (Directory, _KeepingFacts),
 )

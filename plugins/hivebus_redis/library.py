@@ -11,6 +11,7 @@ from zlib import crc32
 
 PARTS = (
     "common",
+    "forward",
     "depth",
     "publish",
     "retention",
@@ -21,6 +22,8 @@ PARTS = (
     "inspect",
     "sweep",
     "history",
+    "temporary",
+    "quota",
     "directory",
     "register",
 )

@@ -87,7 +87,7 @@ class RedisOneShot(OneShot):
         return int(reply) / 1000
 
     def _store(self, connection: Connection, item: Outgoing) -> Published | HivebusError:
-        keys = (self._layout.meta(item.inbox), self._layout.index())
+        keys = self._layout.publishing(item.inbox)
         words = publish_arguments(item.inbox, [item], self._address)
         try:
             reply = self._call(connection, "FCALL", read_prefix() + "publish", len(keys), *keys, *words)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
+from hivebus.address import is_temporary, owner_of
 from hivebus.transport import Ack, DeadLetter, Extend, Outgoing, Retry, Settled, Settlement, Start
 from hivebus_redis.layout import Layout
 
@@ -114,6 +115,9 @@ class Request:
         meta = self._layout.meta(reply.inbox)
         if meta not in self.keys:
             self.keys.append(meta)
+            if is_temporary(reply.inbox):
+                # Directly behind it: there the reply goes when nobody reads the temporary one any more.
+                self.keys.append(self._layout.meta(owner_of(reply.inbox)))
         ttl = "" if reply.ttl is None else int(reply.ttl * 1000)
         # KEYS[1] is the inbox that is settled, so the first reply inbox is KEYS[2].
         return (self.keys.index(meta) + 2, reply.priority, reply.message_id, reply.data, ttl)

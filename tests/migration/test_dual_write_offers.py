@@ -12,14 +12,18 @@ from hivebus.demands import refusal
 from hivebus.errors import ConfigError, Unavailable
 from hivebus.opening import Opened
 from hivebus.plugins import Plugins
+from hivebus.quota import Quotas, quota_of
+from hivebus.tidying import Tidying
 from hivebus.transport import (
     ABSENT,
     DeadLetters,
     Directory,
     Endpoint,
+    Inbox,
     Inspectable,
     Listener,
     Notifying,
+    Published,
     Publisher,
     Replayable,
     Schedules,
@@ -124,3 +128,26 @@ def test_what_cannot_be_joined_is_a_wrong_setting(
     made = {name: kind(Endpoint(url=f"files://{tmp_path}")) for name, kind in legs.items()}  # type: ignore[call-arg]
     with pytest.raises(ConfigError, match=problem):
         join(Endpoint(url="dualwrite://", legs=made, ledger=str(tmp_path / "ledger.db")))
+
+
+async def test_an_answer_that_somebody_waits_for_never_goes_to_a_window(house: House) -> None:
+    joined = house.joined()
+    await joined.connect()
+    assert isinstance(joined, Transport)
+    reader = await joined.open(Inbox("pm~1f"), consumer="one", lease=60)
+    (published,) = await joined.publish([outgoing("pm~1f")])
+    assert isinstance(published, Published)
+    assert (published.leg, published.others) == ("memory", ())
+    (delivery,) = await reader.receive(limit=1, start=1, wait=5)
+    assert delivery.attempt == 1
+    await reader.close()
+    await joined.close()
+
+
+async def test_a_quota_and_the_clearing_away_are_those_of_the_main_transport(house: House) -> None:
+    joined = house.joined()
+    await joined.connect()
+    assert isinstance(joined, Quotas) and isinstance(joined, Tidying)
+    assert [(await joined.spend("pm", 2, quota_of("1/m"))).granted for _ in range(2)] == [1, 0]
+    assert await joined.clear_away() == 0
+    await joined.close()

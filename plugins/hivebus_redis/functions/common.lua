@@ -22,6 +22,7 @@
 --   cancelled     set of tokens that were cancelled, or expired, before they were handed out
 --   unhandled     zset by time in ms: tokens that were given up or cancelled, which is no history
 --   ttl, gone     see sweep.lua and losses.lua
+--   answers       see temporary.lua
 --
 -- A token is "<level>/<entry>". What waits in `due`, `ready` or `suspect` stays in the stream and in the
 -- group's pending list, owned by the pseudo-consumer "~": the payload is never copied.

@@ -223,6 +223,8 @@ local function open(keys, args)
   local k = names(keys[1], args[2])
   redis.call('SADD', keys[2], args[1])
   redis.call('HSETNX', k.meta, 'n', 0)
+  -- Its reader notices by another epoch that it was dropped meanwhile.
+  if is_temporary(k.meta) then redis.call('HSETNX', k.meta, 'epoch', now_ms()) end
   return register(k, args[3], tonumber(args[4]), now_ms())
 end
 
