@@ -142,6 +142,9 @@ class Asking:
             except InvalidMessage as error:
                 settler.put(DeadLetter(delivery.token, f"invalid:{error.why}"))
                 continue
+            except Exception:  # noqa: BLE001 - a codec may fail in any way, and others wait for their answers
+                _log.critical("an answer could not be read, and goes to its agent with the inbox", exc_info=True)
+                continue
             waiting = self._waiting.get(message.correlation_id or "")
             if waiting is None or waiting.done():
                 late.append((delivery, message))

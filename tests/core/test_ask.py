@@ -252,6 +252,24 @@ async def test_an_answer_that_cannot_be_read_is_a_dead_letter_of_its_agent() -> 
         assert [each.reason for each in await dev._transport.dead("pm", limit=9)] == ["invalid:json"]  # type: ignore[attr-defined]
 
 
+async def test_a_codec_that_fails_with_one_answer_does_not_cost_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Bus("memory://", agent="pm") as pm, Bus("memory://", agent="dev") as dev:
+        answering(dev)
+        async with running(dev):
+            decode = pm._codec.decode
+
+            def broken(data: bytes) -> Message:
+                monkeypatch.setattr(pm._codec, "decode", decode)
+                raise ZeroDivisionError
+
+            monkeypatch.setattr(pm._codec, "decode", broken)
+            with pytest.raises(NoAnswer):
+                await pm.ask("dev", "?", timeout=0.3)
+            assert (await pm.ask("dev", "?", timeout=5)).content == "yes"
+    async with Bus("memory://", agent="pm") as pm:
+        assert await pm.take() is not None
+
+
 async def test_answers_are_read_again_when_the_server_is_back() -> None:
     serving = Serving(transport := FlakyTransport())
     async with Bus("memory://", agent="pm", plugins=[serving]) as bus:
