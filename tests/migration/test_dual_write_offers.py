@@ -104,7 +104,14 @@ async def test_no_message_is_refused_for_what_the_transport_that_is_left_cannot_
     house.main.away = away
     joined = house.joined()
     opened = Opened(
-        transport=joined, capabilities=await joined.connect(), plugins=Plugins(), url="dualwrite://", leg="a", limit=1
+        transport=joined,
+        capabilities=await joined.connect(),
+        plugins=Plugins(),
+        url="dualwrite://",
+        leg="a",
+        limit=1,
+        max_hops=32,
+        quota=None,
     )
     assert refusal(opened) is None, "an ack is the business of the stage, and no capability says it"
     await joined.close()
