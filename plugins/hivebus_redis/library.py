@@ -16,6 +16,8 @@ PARTS = (
     "retention",
     "losses",
     "receive",
+    "pool",
+    "look",
     "settle",
     "inspect",
     "sweep",

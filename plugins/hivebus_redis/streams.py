@@ -88,6 +88,7 @@ class RedisStreams(RedisInspection, RedisRetention, RedisDirectory, Transport):
             outcomes=native(86_400),
             inspect=native(),
             dead_letters=native(),
+            pools=native(),
             replay=native(86_400),
             retention_guard=native(),
             directory=native(),
