@@ -1,7 +1,7 @@
 """Several inboxes as one: what an agent reads that is a member of pools. With a single inbox there is none of this.
 
-A receive looks at all inboxes that are awake, and then takes from each as much as the levels say. An inbox where nothing
-waits is left asleep: its glance goes on, takes nothing, and is asked again only when it has come back with something.
+A receive looks at all inboxes that are awake, and then takes from each as much as the levels say. An inbox where
+nothing waits is left asleep: its glance goes on and takes nothing, and it is awake again when that has ended.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class _Part:
-    """One inbox: its glance while nothing waits there, when that ended, and until when it is left alone after an error."""
+    """One inbox: its glance while nothing waits there, when that ended, and until when it rests after an error."""
 
     name: str
     mark: str
@@ -180,7 +180,7 @@ class JoinedReader(Reader):
 
     def _fall_asleep(self, parts: Sequence[_Part], limit: int) -> None:
         for part in parts:
-            part.asleep = asyncio.create_task(part.reader.glance(limit=limit, wait=ASLEEP))  # type: ignore[arg-type]
+            part.asleep = asyncio.create_task(part.reader.glance(limit=limit, wait=ASLEEP))
             part.asleep.add_done_callback(partial(self._wake_up, part))
 
     def _wake_up(self, part: _Part, _glance: object) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from hivebus import limits
 from hivebus.errors import Conflict, InvalidMessage, NotFound, Unsupported
@@ -40,7 +40,7 @@ def check_pools(values: object) -> tuple[str, ...]:
 def check_policy(value: object) -> PoolPolicy | None:
     """Return how a pool shall be shared, or raise; None leaves it as it is."""
     if value is None or value in POLICIES:
-        return cast(PoolPolicy | None, value)
+        return value
     raise InvalidMessage(field="pool_policy", value=value, rule=f"must be {' or '.join(POLICIES)}")
 
 
