@@ -48,7 +48,10 @@ class App:
         if self.flags.get("agent", "")[:1] == "@":
             from hivebus.errors import ConfigError
 
-            raise ConfigError(f"{self.flags['agent']} is a pool, and no agent", hint="say who you are: --agent NAME")
+            raise ConfigError(
+                f"{self.flags['agent']} is a pool, and no agent",
+                hint="say who you are: --agent NAME, and which pool: --pool NAME, where a command has it",
+            )
         if self.settings.agent and (self.flags.get("agent") or os.environ.get("HIVEBUS_AGENT")):
             return self.settings.agent
         if self.identity.agent:
