@@ -202,8 +202,9 @@ class JoinedReader(Reader):
         for level in LEVELS:
             waiting = {part.mark: counts[level] for part, counts in turned if counts[level]}
             while waiting and limit > 0:
+                each = max(1, limit // len(waiting))
                 for mark in list(waiting):
-                    take = min(waiting[mark], max(1, limit // len(waiting)), limit)
+                    take = min(waiting[mark], each, limit)
                     shares[mark] = shares.get(mark, 0) + take
                     limit -= take
                     waiting[mark] -= take
