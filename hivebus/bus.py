@@ -48,7 +48,8 @@ class Bus:
     Args:
         url: the server; None asks the settings, and without any starts the embedded server.
         agent: who sends, and whose inbox is read.
-        pools: whose inboxes are read beside it, shared with their other members. One that does not exist is made.
+        pools: whose inboxes are read beside it, shared with their other members. One that does not exist is made
+            by ``async with``.
         pool_policy: how these pools are shared from now on, by all members: round_robin, as many messages for each,
             or least_loaded, the next one for who has the fewest in hand. None leaves them as they are.
         namespace: separates buses that share a server; None asks the settings.
@@ -126,6 +127,11 @@ class Bus:
             max_crashes=self._max_crashes,
             namespace=namespace,
         )
+        try:
+            await self._consuming.make_pools()
+        except BaseException:
+            await self._transport.close()
+            raise
         return self
 
     async def __aexit__(

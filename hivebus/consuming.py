@@ -89,6 +89,12 @@ class Consuming:
         self.consumer: Consumer | None = None
         self.inflows: list[Inflow] = []
 
+    async def make_pools(self) -> None:
+        """Make the pools that do not exist yet, and set how they are shared."""
+        for pool in self._pools:
+            assert isinstance(self._transport, Directory)
+            await join(self._transport, pool, policy=self._pool_policy)
+
     async def run(self, *, concurrency: int, grace: float) -> None:
         """Handle messages until a signal, `stop` or cancellation."""
         handling = self._handling()
@@ -217,7 +223,8 @@ class Consuming:
         readers = {self._agent: own}
         try:
             for pool in self._pools:
-                policy = await join(self._transport, pool, policy=self._pool_policy)
+                # Once more: somebody may have set another policy since, and that one holds.
+                policy = await join(self._transport, pool)
                 inbox = Inbox(inbox_of(pool), policy=policy)
                 readers[inbox.name] = await self._transport.open(inbox, consumer=consumer, lease=self._lease)
         except BaseException:

@@ -18,6 +18,9 @@ from hivebus.transport import Delivery, Extend, Reader, Settled, Settlement, Sta
 
 ASLEEP = 5.0
 """Seconds that one glance at an inbox where nothing waits may last."""
+MISSES = 5
+"""How often a glance may be wrong, with no sleep in between, before it is not believed at once."""
+A_NAP = 0.001
 NEW = 0.02
 """Seconds for which it is known what waits there, when such a glance has ended."""
 FIRST_PAUSE = 0.05
@@ -35,9 +38,11 @@ class _Part:
     mark: str
     reader: Reader
     asleep: asyncio.Task[Sequence[int]] | None = None
+    slept_at: float = 0.0
     woke_at: float = 0.0
     resting_until: float = 0.0
     pause: float = FIRST_PAUSE
+    misses: int = 0
 
 
 class JoinedReader(Reader):
@@ -180,11 +185,14 @@ class JoinedReader(Reader):
 
     def _fall_asleep(self, parts: Sequence[_Part], limit: int) -> None:
         for part in parts:
+            part.slept_at = asyncio.get_running_loop().time()
             part.asleep = asyncio.create_task(part.reader.glance(limit=limit, wait=ASLEEP))
             part.asleep.add_done_callback(partial(self._wake_up, part))
 
     def _wake_up(self, part: _Part, _glance: object) -> None:
         part.woke_at = asyncio.get_running_loop().time()
+        if part.woke_at - part.slept_at > A_NAP:
+            part.misses = 0
         self._alarm.set()
 
     async def _sleep(self, seconds: float) -> None:
@@ -224,8 +232,7 @@ class JoinedReader(Reader):
         if self._alone is not None and not self._started:
             return self._hand_over_alone(self._alone)
         if not taken:
-            # Somebody else was faster, or its time was over: look again, but not at full speed.
-            asyncio.get_running_loop().call_later(FIRST_PAUSE / 10, self._alarm.set)
+            self._missed([self._part_of(mark) for mark in shares], limit=sum(shares.values()))
         taken.sort(key=lambda delivery: -delivery.priority)
         return taken
 
@@ -235,9 +242,23 @@ class JoinedReader(Reader):
         except HivebusError as error:
             self._let_rest(part, error)
             return []
+        part.misses = 0 if batch else part.misses
         marked = [delivery._replace(token=part.mark + delivery.token) for delivery in batch]
         self._started.update(delivery.token for delivery in marked[:start] if not delivery.alone)
         return marked
+
+    def _missed(self, parts: Sequence[_Part], *, limit: int) -> None:
+        """Somebody else was faster, or its time was over: wait for the next one where that was."""
+        for part in parts:
+            part.misses += 1
+        if all(part.misses < MISSES for part in parts):
+            now = asyncio.get_running_loop().time()
+            self._fall_asleep([part for part in parts if self._is_awake(part, now)], limit)
+            return
+        # A glance sees what is not handed out: look again, but not at full speed.
+        for part in parts:
+            part.misses = 0
+        asyncio.get_running_loop().call_later(FIRST_PAUSE, self._alarm.set)
 
     def _hand_over_alone(self, delivery: Delivery) -> Sequence[Delivery]:
         self._alone = None

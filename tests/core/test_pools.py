@@ -111,6 +111,7 @@ async def test_a_bus_handles_what_comes_to_it_and_to_its_pools() -> None:
 
 
 async def test_nobody_needs_pools_to_send_to_one_and_is_told_that_nobody_reads_it() -> None:
+    await join(await line(), "architects")
     async with Bus("memory://", agent="pm") as pm:
         receipt = await pm.send("@architects", "hello")
         assert receipt.state == "stored" and "nobody has ever read @architects" in receipt.notes[0]
@@ -164,6 +165,7 @@ async def test_the_past_of_a_pool_can_be_read_and_sent_again() -> None:
         report = await bus.replay("@a", since="1h")
         again = await bus.take(wait=5)
         assert again is not None and again.replay_of == first.message_id and again.message_id in report.sent.values()
+        await join(await line(), "b")
         to_pool = await bus.replay("@a", since="1h", to="@b")
         assert to_pool.to == "@b" and (await bus.queue("@b")).waiting == 2
 
@@ -200,16 +202,29 @@ async def test_deliveries_of_pools_come_one_by_one_too() -> None:
         assert seen == ["own", "shared"]
 
 
-async def test_a_pool_that_cannot_be_opened_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pool_that_cannot_be_made_or_opened_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(*args: Any, **options: Any) -> str:
         raise Conflict("no")
 
-    monkeypatch.setattr("hivebus.consuming.join", never)
     transport = FlakyTransport()
     async with Bus("memory://", agent="dev", pools=["a"], plugins=[Serving(transport)]) as bus:
+        monkeypatch.setattr("hivebus.consuming.join", never)
         with pytest.raises(Conflict):
             await bus.take()
-    assert transport.readers[0]._closed
+        assert transport.readers[0]._closed
+    another = FlakyTransport()
+    with pytest.raises(Conflict):
+        async with Bus("memory://", agent="dev", pools=["a"], plugins=[Serving(another)]):
+            pass
+    assert another.closed
+
+
+async def test_a_policy_that_somebody_else_has_set_since_is_kept() -> None:
+    directory = await line()
+    async with Bus("memory://", agent="dev", pools=["a"], pool_policy="least_loaded") as bus:
+        await join(directory, "a", policy="round_robin")
+        assert await bus.take() is None
+        assert (await directory.read("pools"))["a"].value == {"policy": "round_robin"}
 
 
 def test_the_policies_are_those_of_the_transport_page() -> None:

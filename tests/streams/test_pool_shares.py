@@ -261,7 +261,7 @@ async def test_members_that_left_are_forgotten(redis_room: Room) -> None:
     assert here.known() == {"one", "two"}
     await one.close()
     assert here.known() == {"two"}
-    long_ago = "0 1 5 0 0 0"
+    long_ago = "0 1 5 0 0 0 0"
     redis_room.redis.hset(redis_room.key("pool", POOL), "silent", long_ago)
     await ask(two, 5)
     assert here.known() == {"two"}

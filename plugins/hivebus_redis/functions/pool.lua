@@ -1,11 +1,12 @@
 -- Shares the inbox of a pool among its members when it hands out. What nobody has taken belongs to nobody, so a member
 -- that dies, leaves or is slow holds nothing back; all that is decided here is how much one call may take.
 --
---   pool   hash consumer -> "level asked wants held lags excused" (times in ms, 0 is never)
+--   pool   hash consumer -> "level asked wants held lags excused slow" (times in ms, 0 is never)
 --     level     how much it was given, counted from the least of those that were there when it came
 --     asked     its last call; wants: how much room it had left then, 0 when it is busy
 --     held      since when it waits because it is somebody else's turn
---     lags      since when it is LEAD behind although it could take what it wants; excused: until when nobody minds
+--     lags      since when it is LEAD behind although it could take what it wants; excused: until when nobody minds, and
+--               slow: for how long nobody minded the last time
 --
 -- A member that wants more comes before those that are ahead of it, for PATIENCE: then it is not waited for any more
 -- until it asks again. One that is busy is not waited for at all; whoever is LEAD ahead of it goes on message by message,
@@ -13,20 +14,23 @@
 
 local PATIENCE = 10
 local LEAD = 100
-local SLOW_AFTER, SLOW_FOR = 200, 2000
+-- One that has lagged for so long is slow for a second; each time that it goes on so it is twice as long, and found out sooner.
+local SLOW_AFTER, STILL_SLOW_AFTER = 500, 50
+local SLOW_FOR, SLOW_AT_MOST = 1000, 60000
 -- A waiting reader asks every 5 s; a busy one that has not asked for a while is no match for anybody.
 local ABSENT, RECENT = 15000, 1000
 
 local function members_of(k, now)
   local members, flat = {}, redis.call('HGETALL', k.pool)
   for i = 1, #flat, 2 do
-    local level, asked, wants, held, lags, excused = string.match(flat[i + 1], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
+    local level, asked, wants, held, lags, excused, slow =
+      string.match(flat[i + 1], '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$')
     if now - asked > ABSENT then
       redis.call('HDEL', k.pool, flat[i])
     else
       members[flat[i]] = {
         level = tonumber(level), asked = tonumber(asked), wants = tonumber(wants), held = tonumber(held),
-        lags = tonumber(lags), excused = tonumber(excused),
+        lags = tonumber(lags), excused = tonumber(excused), slow = tonumber(slow),
       }
     end
   end
@@ -34,8 +38,8 @@ local function members_of(k, now)
 end
 
 local function note_member(k, name, each)
-  redis.call('HSET', k.pool, name, string.format('%.0f %.0f %d %.0f %.0f %.0f',
-    each.level, each.asked, each.wants, each.held, each.lags, each.excused))
+  redis.call('HSET', k.pool, name, string.format('%.0f %.0f %d %.0f %.0f %.0f %d',
+    each.level, each.asked, each.wants, each.held, each.lags, each.excused, each.slow))
 end
 
 local function levels(members, choose)
@@ -46,7 +50,9 @@ end
 
 local function join(members, consumer, now)
   if not members[consumer] then
-    members[consumer] = { level = levels(members, math.min), asked = now, wants = 0, held = 0, lags = 0, excused = 0 }
+    members[consumer] = {
+      level = levels(members, math.min), asked = now, wants = 0, held = 0, lags = 0, excused = 0, slow = 0,
+    }
   end
   return members[consumer]
 end
@@ -56,10 +62,11 @@ local function forgive(k, members, ahead, now)
   for name, each in pairs(members) do
     if ahead.level - each.level > LEAD then
       each.level = ahead.level - LEAD
-      if each.lags == 0 then
+      if each.lags == 0 and each.excused <= now then
         each.lags = now
-      elseif now - each.lags > SLOW_AFTER then
-        each.excused, each.lags = now + SLOW_FOR, 0
+      elseif each.lags > 0 and now - each.lags > (each.slow > 0 and STILL_SLOW_AFTER or SLOW_AFTER) then
+        each.slow = math.min(SLOW_AT_MOST, math.max(SLOW_FOR, each.slow * 2))
+        each.excused, each.lags = now + each.slow, 0
       end
       note_member(k, name, each)
     end
@@ -145,7 +152,7 @@ local function share_of(k, members, me, consumer, limit, now)
   local is_counting = redis.call('HGET', k.meta, 'policy') ~= 'least_loaded'
   if is_counting then
     forgive(k, members, me, now)
-    if levels(members, math.max) - me.level < LEAD then me.lags = 0 end
+    if levels(members, math.max) - me.level < LEAD then me.lags, me.slow = 0, 0 end
   end
   local others, wanted = hungry_ones(members, me)
   if #others == 0 then return is_counting and leading_share(members, me, limit, now) or limit end
