@@ -21,6 +21,7 @@ from hivebus.message_status import Status, status_of
 from hivebus.notices import Notices
 from hivebus.observing import Observing
 from hivebus.opening import connect
+from hivebus.pools import check_policy, check_pools
 from hivebus.receipt import Receipt
 from hivebus.replies import compose_reply
 from hivebus.sending import Sending
@@ -28,6 +29,7 @@ from hivebus.stamps import Stamps
 from hivebus.transport import (
     Counts,
     Inspectable,
+    PoolPolicy,
     Replayable,
     Schedules,
 )
@@ -52,6 +54,10 @@ class Bus:
     Args:
         url: the server; None asks the settings, and without any starts the embedded server.
         agent: who sends, and whose inbox is read.
+        pools: whose inboxes are read beside it, shared with their other members. One that does not exist is made
+            by ``async with``.
+        pool_policy: how these pools are shared from now on, by all members: round_robin, as many messages for each,
+            or least_loaded, the next one for who has the fewest in hand. None leaves them as they are.
         namespace: separates buses that share a server; None asks the settings.
         lease: seconds without a sign of life after which this process counts as dead.
         durability: the level that the server must give, now and later: memory, fsync, replicated or
@@ -72,6 +78,7 @@ class Bus:
         *,
         agent: str,
         pools: Sequence[str] = (),
+        pool_policy: PoolPolicy | None = None,
         subscriptions: Sequence[str] = (),
         namespace: str | None = None,
         lease: float = 15.0,
@@ -81,11 +88,11 @@ class Bus:
         on_full: Literal["error", "wait"] = "error",
         max_crashes: int = 10,
     ) -> None:
-        if pools or subscriptions:
-            raise Unsupported(
-                "pools and subscriptions are not offered by this release", hint="read the inbox of one agent"
-            )
+        if subscriptions:
+            raise Unsupported("subscriptions are not offered by this release", hint="read the inbox of one agent")
         self.agent = limits.check_name(agent, field="agent")
+        self.pools = check_pools(pools)
+        self._pool_policy = check_policy(pool_policy)
         self._wanted = (url, namespace, durability, tuple(require), tuple(plugins or ()))
         self._wait_when_full = on_full == "wait"
         self._lease = lease
@@ -94,6 +101,8 @@ class Bus:
 
     async def __aenter__(self) -> Self:
         url, namespace, durability, require, plugins = self._wanted
+        if self.pools:
+            require = ("pools", "directory", *require)
         opened = await connect(url, namespace=namespace, durability=durability, require=require, plugins=plugins)
         self._transport = opened.transport
         self.capabilities = opened.capabilities
@@ -115,6 +124,8 @@ class Bus:
         self._consuming = Consuming(
             opened,
             agent=self.agent,
+            pools=self.pools,
+            pool_policy=self._pool_policy,
             codec=self._codec,
             layers=handle_layers,
             handlers=self._handlers,
@@ -127,6 +138,11 @@ class Bus:
         self._asking = Asking(
             opened, agent=self.agent, codec=self._codec, sending=self._sending, lease=max(self._lease, ASKING_LEASE)
         )
+        try:
+            await self._consuming.make_pools()
+        except BaseException:
+            await self._transport.close()
+            raise
         return self
 
     async def __aexit__(

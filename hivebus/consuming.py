@@ -1,4 +1,4 @@
-"""One agent's inbox, open: by a consumer with handlers, or by deliveries one by one."""
+"""One agent's inbox, and those of its pools, open: by a consumer with handlers, or by deliveries one by one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from hivebus.handlers import Handlers
 from hivebus.handling import Handler, Handling
 from hivebus.housekeeping import Housekeeper, Plan
 from hivebus.inflow import Inflow
+from hivebus.joined import JoinedReader
 from hivebus.middleware import HandleMiddleware, around_handle
 from hivebus.observing import Observing
 from hivebus.opening import Opened
 from hivebus.outcomes import Outcomes
+from hivebus.pools import inbox_of, join
 from hivebus.signals import stop_on_signals
-from hivebus.transport import Directory, Inbox, Inspectable, Listener, Outgoing, Reader, Transport
+from hivebus.transport import Directory, Inbox, Inspectable, Listener, Outgoing, PoolPolicy, Reader, Transport
 
 if TYPE_CHECKING:
     from hivebus.delivery import Handed
@@ -38,6 +40,7 @@ class Consuming:
     Args:
         opened: the connected transport.
         agent: whose inbox.
+        pools: whose inboxes beside it; pool_policy: how they are shared from now on.
         codec: turns bytes into messages.
         layers: the middleware around handlers.
         handlers: who takes what.
@@ -53,6 +56,8 @@ class Consuming:
         opened: Opened,
         *,
         agent: str,
+        pools: Sequence[str],
+        pool_policy: PoolPolicy | None,
         codec: Codec,
         layers: Sequence[HandleMiddleware],
         handlers: Handlers,
@@ -69,6 +74,9 @@ class Consuming:
         self._max_hops = opened.max_hops
         self._max_batch = int(opened.capabilities.max_batch.value)
         self._agent = agent
+        self._pools = pools
+        self._pool_policy = pool_policy
+        self._observing = observing
         self._codec = codec
         self._layers = layers
         self._handlers = handlers
@@ -81,6 +89,12 @@ class Consuming:
         self._stop_with: float | None = None
         self.consumer: Consumer | None = None
         self.inflows: list[Inflow] = []
+
+    async def make_pools(self) -> None:
+        """Make the pools that do not exist yet, and set how they are shared."""
+        for pool in self._pools:
+            assert isinstance(self._transport, Directory)
+            await join(self._transport, pool, policy=self._pool_policy)
 
     async def run(self, *, concurrency: int, grace: float) -> None:
         """Handle messages until a signal, `stop` or cancellation."""
@@ -172,7 +186,8 @@ class Consuming:
                 f"{self._url} lacks the capability outcomes, which handlers with once=True need",
                 hint="hivebus transports describe",
             )
-        return Outcomes(self._transport, inbox=self._agent, applies_to=self._handlers.is_once, limit=self._limit)
+        inboxes = (self._agent, *map(inbox_of, self._pools))
+        return Outcomes(self._transport, inboxes=inboxes, applies_to=self._handlers.is_once, limit=self._limit)
 
     async def _inflow(self, types: Sequence[str] | None) -> Inflow:
         inflow = Inflow(
@@ -203,9 +218,30 @@ class Consuming:
         if not isinstance(self._transport, Transport):
             raise Unsupported(f"{self._url} cannot be read, only written", hint="hivebus transports describe")
         if isinstance(self._transport, Directory):
-            await self._transport.write("agents", self._agent, {"host": socket.gethostname()})
+            facts: dict[str, Any] = {"host": socket.gethostname()}
+            if self._pools:
+                facts["pools"] = list(self._pools)
+            await self._transport.write("agents", self._agent, facts)
         consumer = f"{self._agent}-{os.getpid()}-{os.urandom(4).hex()}"
-        return await self._transport.open(Inbox(self._agent), consumer=consumer, lease=self._lease)
+        own = await self._transport.open(Inbox(self._agent), consumer=consumer, lease=self._lease)
+        return await self._join(own, consumer) if self._pools else own
+
+    async def _join(self, own: Reader, consumer: str) -> Reader:
+        """Return the agent's inbox and those of its pools as one."""
+        assert isinstance(self._transport, Transport) and isinstance(self._transport, Directory)
+        readers = {self._agent: own}
+        try:
+            for pool in self._pools:
+                # Once more: somebody may have set another policy since, and that one holds.
+                policy = await join(self._transport, pool)
+                inbox = Inbox(inbox_of(pool), policy=policy)
+                readers[inbox.name] = await self._transport.open(inbox, consumer=consumer, lease=self._lease)
+        except BaseException:
+            await asyncio.gather(*(reader.close() for reader in readers.values()))
+            raise
+        joined = JoinedReader(readers, lease=self._lease)
+        self._observing.inbox_of = joined.inbox_of
+        return joined
 
     def _keep_house(self) -> Housekeeper:
         chosen = settings.load({"namespace": self._namespace})

@@ -52,6 +52,13 @@ def check_name(value: object, *, field: str) -> str:
     raise InvalidMessage(field=field, value=value, rule=NAME_RULE)
 
 
+def check_owner(value: object, *, field: str) -> str:
+    """Return whose inbox is meant, an agent's or that of a ``@pool``, or raise."""
+    if isinstance(value, str) and value[:1] == "@" and _name(value[1:]):
+        return value
+    return check_name(value, field=field)
+
+
 def check_address(value: object, *, field: str = "to_agent") -> str | tuple[str, ...]:
     """Return an address as it was written: a name, ``@pool``, ``*``, ``broadcast``, or a list."""
     if isinstance(value, str):

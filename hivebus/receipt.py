@@ -101,10 +101,20 @@ def _notes(to_agent: str | tuple[str, ...], published: Published) -> tuple[str, 
     to = owner_of(to_agent) if isinstance(to_agent, str) else ", ".join(to_agent)
     if published.heard == 0:
         return (f"nobody listens to what is sent to {to}; the message was not kept",)
+    if to[:1] == "@":
+        return _notes_of_pool(to, published)
     if published.idle is None:
         return (f"{to} has never read its inbox; the message waits there",)
     if published.idle >= STALE_AFTER:
         return (f"{to} was last seen {_age(published.idle)} ago; the message waits in its inbox",)
+    return ()
+
+
+def _notes_of_pool(pool: str, published: Published) -> tuple[str, ...]:
+    if published.idle is None:
+        return (f"nobody has ever read {pool}; the message waits for its first member",)
+    if published.idle >= STALE_AFTER:
+        return (f"nobody reads {pool}, and nobody has for {_age(published.idle)}; the message waits for a member",)
     return ()
 
 

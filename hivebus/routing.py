@@ -7,7 +7,7 @@ from hivebus.errors import InvalidMessage, Unsupported
 from hivebus.heading import Heading
 from hivebus.transport import Outgoing
 
-_NOT_YET = "is not routed yet: this release sends to single agents and lists of agents"
+_NOT_YET = "is not routed yet: this release sends to single agents, lists of agents and pools"
 
 
 def inboxes_of(to_agent: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -18,6 +18,8 @@ def inboxes_of(to_agent: str | tuple[str, ...]) -> tuple[str, ...]:
     address = parse_address(to_agent)
     if address.kind in ("agent", "list"):
         return address.names
+    if address.kind == "pool":
+        return _inbox_of_pool(address.names[0])
     raise Unsupported(f"the address {to_agent!r} {_NOT_YET}", hint="name the agents: a list makes one message each")
 
 
@@ -29,3 +31,7 @@ def route(heading: Heading, *, message_id: str, ttl: float | None, delay: float,
         )
     _, to_agent, _, _, level, key, _ = heading
     return [Outgoing(inbox, message_id, key, level, delay, ttl, data) for inbox in inboxes_of(to_agent)]
+
+
+def _inbox_of_pool(pool: str) -> tuple[str, ...]:
+    return (f"@{pool}",)

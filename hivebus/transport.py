@@ -29,7 +29,7 @@ from hivebus.capabilities import Capabilities as Capabilities
 from hivebus.capabilities import Feature as Feature
 from hivebus.capabilities import emulated as emulated
 from hivebus.capabilities import native as native
-from hivebus.errors import HivebusError
+from hivebus.errors import HivebusError, Unsupported
 from hivebus.offers import Clock as Clock
 from hivebus.offers import Counts as Counts
 from hivebus.offers import DeadLetters as DeadLetters
@@ -47,6 +47,9 @@ from hivebus.scheme import Endpoint as Endpoint
 from hivebus.scheme import Scheme as Scheme
 
 Evidence = Literal["accepted", "visible", "taken", "presented", "acked"]
+PoolPolicy = Literal["round_robin", "least_loaded"]
+"""round_robin: as many messages for each. least_loaded: the next one for who has the fewest in hand."""
+NOTHING_WAITS = (0, 0, 0, 0, 0, 0)
 
 
 # --- What travels -----------------------------------------------------------------------------
@@ -55,10 +58,16 @@ Evidence = Literal["accepted", "visible", "taken", "presented", "acked"]
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """A queue that readers of one *group* share: an agent's or a pool's."""
+    """A queue that readers of one *group* share: an agent's or a pool's.
+
+    Attributes:
+        name: an agent's, or a pool's with ``@`` before it.
+        policy: how the readers of a pool share it from now on; None leaves that as it is.
+    """
 
     name: str
     group: str = "main"
+    policy: PoolPolicy | None = None
 
 
 class Outgoing(NamedTuple):
@@ -250,6 +259,21 @@ class Reader(ABC):
         ``alone`` set, only to a reader with nothing started, so a call may return nothing while
         messages wait. Raises `Unavailable` when the server does not answer; nothing is lost then.
         """
+
+    async def glance(self, *, limit: int, wait: float) -> Sequence[int]:
+        """Take nothing, and return what `receive` would find, waiting up to *wait* seconds for the first.
+
+        Only for transports that declare the capability ``pools``: a process that reads several inboxes sleeps
+        at all of them at once, and takes from one. It renews the lease as `receive` does.
+
+        Args:
+            limit: how many would be taken; counting may end there.
+            wait: seconds to wait for the first.
+
+        Returns:
+            how many suspect messages wait, then how many others, from the lowest level to the highest.
+        """
+        raise Unsupported(f"{type(self).__name__} lacks the capability pools", hint="hivebus transports describe")
 
     @abstractmethod
     async def settle(self, batch: Sequence[Settlement]) -> Sequence[Settled]:

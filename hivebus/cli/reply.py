@@ -9,9 +9,10 @@ import click
 from hivebus.address import owner_of
 from hivebus.cli.app import App
 from hivebus.cli.exit_codes import ExitCode
-from hivebus.cli.link import Link, connect, find, run
+from hivebus.cli.link import Link, connect, run
 from hivebus.cli.options import command
 from hivebus.cli.output import document, line, table, warn
+from hivebus.cli.pooling import find_held
 from hivebus.cli.send import SendCommand, content_of
 from hivebus.cli.settle import Verb, check_holder, settle_one
 from hivebus.errors import InvalidMessage, NotFound
@@ -53,7 +54,7 @@ def reply(
 async def _reply(app: App, message_id: str, content: Any, *, message_type: str | None, ack: bool) -> ExitCode:
     agent = app.agent
     async with connect(app) as link:
-        [place] = await find(link, [message_id], [agent])
+        [place] = await find_held(link, [message_id], agent)
         message = _message(link, place)
         if ack:
             return await _reply_and_ack(app, link, place, message, content, message_type=message_type)
@@ -86,7 +87,7 @@ async def _reply_and_ack(
         done="acknowledged",
         settlement=lambda link, place, token: Ack(token, reply=item if travels else None),
     )
-    check_holder(place, verb)
+    check_holder(place, verb, app.agent)
     if not travels:
         # First, since nobody would answer a message that is settled already.
         await _publish(link, item)

@@ -16,6 +16,7 @@ from typing import Literal
 
 from hivebus.memory.entry import Consumer, Stored
 from hivebus.memory.keeping import Kept
+from hivebus.memory.sharing import Sharing
 from hivebus.tidying import Tidied
 from hivebus.transport import (
     Ack,
@@ -57,6 +58,7 @@ class MemoryInbox:
         self._last_read: float | None = None
         self._expired = 0
         self.kept = Kept()
+        self.sharing = Sharing() if name.startswith("@") else None
 
     # --- On the way in --------------------------------------------------------------------------
 
@@ -111,8 +113,29 @@ class MemoryInbox:
         self.renew(consumer, now)
         self.advance(now)
         self._take_over(now)
-        chosen = list(itertools.islice(self._choose(consumer), limit))
+        room = limit
+        if self.sharing is not None:
+            room = self.sharing.share(consumer, limit=limit, waiting=sum(1 for _ in self._waiting()), now=now)
+        chosen = list(itertools.islice(self._choose(consumer), room)) if room else []
+        if self.sharing is not None:
+            self.sharing.gave(consumer, len(chosen), limit=limit, now=now)
         return [self._deliver(stored, consumer, started=place < start) for place, stored in enumerate(chosen)]
+
+    def look(self, consumer: Consumer, *, limit: int, now: float) -> list[int]:
+        """Return what `receive` would find, suspects first and then level by level; nothing is taken."""
+        self._last_read = now
+        self.renew(consumer, now)
+        self.advance(now)
+        self._take_over(now)
+        if self._suspects:
+            return [len(self._suspects), 0, 0, 0, 0, 0]
+        counts = [0, *(min(limit, len(self._levels[level])) for level in reversed(LEVELS))]
+        if self.sharing is not None:
+            share = self.sharing.share(consumer, limit=limit, waiting=sum(1 for _ in self._waiting()), now=now)
+            # Who has found something comes at once, or not at all; who has not would take it as soon as it comes.
+            self.sharing.gave(consumer, 0, limit=0 if share else limit, now=now)
+            counts = counts if share else [0] * len(counts)
+        return counts
 
     def renew(self, consumer: Consumer, now: float) -> None:
         """Note a sign of life: the lease on all that the consumer holds starts again."""
@@ -128,6 +151,8 @@ class MemoryInbox:
     def leave(self, consumer: Consumer, now: float) -> None:
         """Hand back what the consumer did not start; what it started is left to its lease."""
         self._hand_back([stored for stored in consumer.held.values() if not stored.started], now)
+        if self.sharing is not None:
+            self.sharing.leave(consumer)
         if not consumer.held:
             self._consumers.pop(consumer.name, None)
 
@@ -169,6 +194,8 @@ class MemoryInbox:
     def _take_over(self, now: float) -> None:
         for consumer in [each for each in self._consumers.values() if each.until <= now]:
             del self._consumers[consumer.name]
+            if self.sharing is not None:
+                self.sharing.leave(consumer)
             started = [stored for stored in consumer.held.values() if stored.started]
             for stored in started:
                 # Only who ran alone is guilty of the crash; among several, all are mere suspects.
@@ -259,6 +286,8 @@ class MemoryInbox:
     def next_change(self) -> float:
         """Return when something will be due or a lease will end, unless somebody acts before."""
         times = [consumer.until for consumer in self._consumers.values() if consumer.held]
+        if self.sharing is not None:
+            times.append(self.sharing.next_turn())
         return min([*times, *(timer[0] for timer in self._timers[:1])], default=float("inf"))
 
     def _call_at(self, when: float, action: Callable[[Stored, float], None], stored: Stored) -> None:

@@ -68,6 +68,7 @@ class MemoryTransport(
             outcomes=native(OUTCOME_WINDOW),
             inspect=native(),
             dead_letters=native(),
+            pools=native(),
             replay=native(MOST_AGE),
             retention_guard=native(),
             directory=native(),
@@ -89,6 +90,9 @@ class MemoryTransport(
                 f"memory:// keeps one group per inbox, and {inbox.group!r} of {inbox.name} is a second one",
                 hint="open an inbox of its own for the second group",
             )
+        sharing = self._server.inbox(inbox.name).sharing
+        if sharing is not None and inbox.policy is not None:
+            sharing.policy = inbox.policy
         return MemoryReader(self._server, inbox.name, consumer=consumer, lease=lease)
 
     def listener(self) -> MemoryRadio:

@@ -64,6 +64,9 @@ class Plans:
 
     def _made(self, item: Outgoing) -> Plan:
         stage = self._stage_of(item.inbox)
+        if item.inbox.startswith("@"):
+            # Which member of a pool gets it is decided at hand-out, so there is no window to write it into.
+            return Plan(stage, self._main, None)
         if item.legs:
             # Somebody chose for this message; the core has checked that there are such legs.
             acting, *others = (self._main if name == self._main.name else self._legacy for name in item.legs)

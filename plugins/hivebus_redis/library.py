@@ -18,6 +18,8 @@ PARTS = (
     "losses",
     "receive",
     "bulk",
+    "pool",
+    "look",
     "settle",
     "inspect",
     "sweep",
