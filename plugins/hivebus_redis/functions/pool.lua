@@ -190,7 +190,7 @@ local function in_turn(keys, args, ask)
   args[4] = tostring(share)
   local out = ask(keys, args)
   local kind, got = out[2], 0
-  if kind == 'deliveries' or kind == 'healed' then got = (#out - 3) / 2 end
+  if kind == 'deliveries' or kind == 'plain' or kind == 'healed' then got = (#out - 3) / 2 end
   local left = limit - got
   me.level, me.asked = me.level + got, now
   -- With less than half of its room left it works before it asks again; and who has looked comes at once, or not at all.
