@@ -7,7 +7,6 @@ who reads it, and when again, is the business of `hivebus.guiding`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from hivebus.address import parse_address
@@ -164,6 +163,9 @@ def _fallbacks(entries: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, 
 
 
 def _no_pool(name: str, pools: Sequence[str]) -> NotFound:
+    # Imported late: a process per message never needs it.
+    from difflib import get_close_matches
+
     close = get_close_matches(name, pools, n=3)
     meant = " or ".join(f"@{each}" for each in close)
     known = ", ".join(f"@{each}" for each in sorted(pools)[:5])

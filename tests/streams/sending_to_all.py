@@ -33,7 +33,8 @@ async def main(url: str, namespace: str, message_id: str, dies_after: str) -> No
         die_after(int(dies_after))
     async with Bus(url, agent="orchestrator", namespace=namespace) as bus:
         outcome = await bus.broadcast("stop", message_type="workflow_command", message_id=message_id)
-    sys.stdout.write(f"{len(outcome.receipts)} {sum(each.state == 'duplicate' for each in outcome.receipts.values())}\n")
+    known = [each for each in outcome.receipts.values() if each.state == "duplicate"]
+    sys.stdout.write(f"{len(outcome.receipts)} {len(known)}\n")
 
 
 if __name__ == "__main__":
