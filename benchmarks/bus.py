@@ -8,6 +8,7 @@ from typing import cast
 
 from benchmarks.raw import TICKS
 from hivebus import Bus, Message, Receipt, registry
+from hivebus.opening import connect
 from hivebus.transport import Directory
 
 TASKS = 50
@@ -29,11 +30,12 @@ async def produce(url: str, count: int) -> float:
 
 async def subscribe(url: str, agents: int) -> None:
     """Register agents, each with a pattern of its own."""
-    async with Bus(url, agent="operator") as bus:
-        directory = cast(Directory, bus._transport)
-        for number in range(agents):
-            await registry.register(directory, f"agent-{number}")
-            await registry.subscribe(directory, f"agent-{number}", [f"agent.*.event-{number}"])
+    opened = await connect(url, namespace=None, durability=None, require=(), plugins=())
+    directory = cast(Directory, opened.transport)
+    for number in range(agents):
+        await registry.register(directory, f"agent-{number}")
+        await registry.subscribe(directory, f"agent-{number}", [f"agent.*.event-{number}"])
+    await opened.transport.close()
 
 
 async def offer(url: str, count: int, *, rate: float) -> float:
