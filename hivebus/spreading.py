@@ -67,7 +67,7 @@ class Spreading:
         """
         results = dict(done or {})
         while True:
-            results |= await self._send_all(item, [inbox for inbox in way.inboxes if inbox not in results])
+            results |= await self._send_all(item, [inbox for inbox in way.inboxes if inbox not in results], way)
             way = await self._newer(heading, way, results.values())
             if all(inbox in results for inbox in way.inboxes):
                 break
@@ -81,8 +81,13 @@ class Spreading:
             await self._reroute(item, told, mark)
         return told
 
-    async def _send_all(self, item: Outgoing, inboxes: Sequence[str]) -> dict[str, Result]:
-        sending = (self._outbox.send(item._replace(inbox=inbox)) for inbox in inboxes)
+    async def _send_all(self, item: Outgoing, inboxes: Sequence[str], way: Way) -> dict[str, Result]:
+        addressed = way.inboxes[: way.addressed]
+        sending = (
+            # A sender that waits for room waits for whom it writes to, and for nobody else.
+            (self._outbox.send if inbox in addressed else self._outbox.send_impatiently)(item._replace(inbox=inbox))
+            for inbox in inboxes
+        )
         answers = await asyncio.gather(*sending, return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, HivebusError):
@@ -153,7 +158,10 @@ class Spreading:
             return  # somebody was faster, and works on it
         inbox = self._guiding.routes.home_of(name)
         told.rerouted[gone] = inbox
-        told.addressed[gone] = (await self._send_all(item._replace(data=mark(gone)), [inbox]))[inbox]
+        try:
+            told.addressed[gone] = await self._outbox.send(item._replace(inbox=inbox, data=mark(gone)))
+        except HivebusError as error:
+            told.addressed[gone] = error
         told.remarks.append(f"{gone} {seen_ago(result)}: rerouted to {fallback.to}")
 
 

@@ -174,6 +174,14 @@ async def test_a_full_subscriber_keeps_nobody_from_sending(redis_room: Room) -> 
             await pm.send("c", "x")
 
 
+async def test_a_sender_that_waits_for_room_waits_for_no_subscriber(redis_room: Room) -> None:
+    small = f"{redis_room.url}?max_messages=1"
+    async with redis_room.bus("pm", small, on_full="wait") as pm, redis_room.bus("audit", subscriptions=["agent.#"]):
+        async with asyncio.timeout(20):
+            for name in ("a", "b", "c"):
+                await pm.send(name, "x")
+
+
 async def test_routes_that_cannot_be_read_leave_the_outcome_unknown(
     redis_room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
