@@ -82,7 +82,7 @@ class Spreading:
         return told
 
     async def _send_all(self, item: Outgoing, inboxes: Sequence[str], way: Way) -> dict[str, Result]:
-        addressed = way.inboxes[: way.addressed]
+        addressed = {*way.inboxes[: way.addressed]}
         sending = (
             # A sender that waits for room waits for whom it writes to, and for nobody else.
             (self._outbox.send if inbox in addressed else self._outbox.send_impatiently)(item._replace(inbox=inbox))
