@@ -135,8 +135,7 @@ class Sending:
         item, *copies = route(
             envelope.heading, way.inboxes, message_id=envelope.message_id, ttl=envelope.terms.ttl, delay=0, data=data
         )
-        for copy in copies:
-            await self._outbox.send(copy)
+        await self._spreading.copy(copies)
         return item
 
     async def put(self, item: Outgoing) -> None:
