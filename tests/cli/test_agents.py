@@ -61,6 +61,17 @@ def test_a_watch_with_json_is_one_document_a_line(hivebus: Any) -> None:
     assert [each["schema"] for each in lines] == ["hivebus.agents/1"] * 2
 
 
+def test_on_a_terminal_there_are_heads(hivebus: Any) -> None:
+    here(hivebus, "dev")
+    for words, head in (
+        (("list",), b"PRESENCE"),
+        (("forget", "dev", "--dry-run"), b"OUTCOME"),
+        (("show", "dev"), b"WHAT"),
+    ):
+        code, shown = hivebus.on_terminal("agents", *words)
+        assert (code, head in shown) == (0, True)
+
+
 # --- Renaming -----------------------------------------------------------------------------------------
 
 
