@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hivebus.message import Message, MessageType, Priority
     from hivebus.receipt import Receipt
     from hivebus.short import send_message, stream_consume
-    from hivebus.sync import ask, receive, reply, send, send_many, status
+    from hivebus.sync import ask, broadcast, receive, reply, send, send_many, status
 
 __all__ = [
     "Bus",
@@ -28,6 +28,7 @@ __all__ = [
     "Receipt",
     "Reject",
     "ask",
+    "broadcast",
     "receive",
     "reply",
     "send",
@@ -46,6 +47,7 @@ _HOMES = {
     "Receipt": "receipt",
     "Reject": "errors",
     "ask": "sync",
+    "broadcast": "sync",
     "receive": "sync",
     "reply": "sync",
     "send": "sync",

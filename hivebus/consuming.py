@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hivebus import settings
+from hivebus import registry, settings
 from hivebus.codec import Codec
 from hivebus.consumer import Consumer, Policy
 from hivebus.errors import Unsupported
@@ -22,6 +21,7 @@ from hivebus.observing import Observing
 from hivebus.opening import Opened
 from hivebus.outcomes import Outcomes
 from hivebus.pools import inbox_of, join
+from hivebus.presence import Heart
 from hivebus.signals import stop_on_signals
 from hivebus.transport import Directory, Inbox, Inspectable, Listener, Outgoing, PoolPolicy, Reader, Transport
 
@@ -109,6 +109,7 @@ class Consuming:
             # It was told to end while it was still opening the inbox.
             consumer.stop(grace=self._stop_with)
         keeper = self._keep_house()
+        heart = self._show_life()
         running = asyncio.create_task(consumer.run())
         try:
             with stop_on_signals(lambda: consumer.stop(grace=grace)):
@@ -120,6 +121,7 @@ class Consuming:
         finally:
             self.consumer = self._stop_with = None
             await reader.close()
+            await heart.close()
             await keeper.close()
 
     def stop(self, *, grace: float) -> None:
@@ -132,11 +134,13 @@ class Consuming:
         """Yield deliveries one by one; the caller settles each."""
         inflow = await self._inflow(types)
         keeper = self._keep_house()
+        heart = self._show_life()
         try:
             async for handed in inflow:
                 yield handed
         finally:
             await self._end(inflow)
+            await heart.close()
             await keeper.close()
 
     async def take(self, *, wait: float) -> Message | None:
@@ -218,10 +222,7 @@ class Consuming:
         if not isinstance(self._transport, Transport):
             raise Unsupported(f"{self._url} cannot be read, only written", hint="hivebus transports describe")
         if isinstance(self._transport, Directory):
-            facts: dict[str, Any] = {"host": socket.gethostname()}
-            if self._pools:
-                facts["pools"] = list(self._pools)
-            await self._transport.write("agents", self._agent, facts)
+            await registry.register(self._transport, self._agent, pools=self._pools)
         consumer = f"{self._agent}-{os.getpid()}-{os.urandom(4).hex()}"
         own = await self._transport.open(Inbox(self._agent), consumer=consumer, lease=self._lease)
         return await self._join(own, consumer) if self._pools else own
@@ -249,3 +250,8 @@ class Consuming:
         keeper = Housekeeper(self._transport, self._agent, plan=plan)
         keeper.start()
         return keeper
+
+    def _show_life(self) -> Heart:
+        heart = Heart(self._transport, self._agent, pools=self._pools)
+        heart.start()
+        return heart

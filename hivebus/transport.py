@@ -30,6 +30,7 @@ from hivebus.capabilities import Feature as Feature
 from hivebus.capabilities import emulated as emulated
 from hivebus.capabilities import native as native
 from hivebus.errors import HivebusError, Unsupported
+from hivebus.offers import ROUTES as ROUTES
 from hivebus.offers import Clock as Clock
 from hivebus.offers import Counts as Counts
 from hivebus.offers import DeadLetters as DeadLetters
@@ -108,6 +109,7 @@ class Published(NamedTuple):
         others: the roads on which a copy follows; what became of those is not known yet.
         durability: the level that the server is known to give at this moment; None where it never changes.
         heard: how many listeners it reached at most, where nothing is kept; 0 is certain. None where it is kept.
+        routes: what `Directory.changes` was when the item was stored, or later; None where that is not counted.
     """
 
     state: Literal["stored", "duplicate", "scheduled"]
@@ -118,6 +120,7 @@ class Published(NamedTuple):
     others: tuple[str, ...] = ()
     durability: str | None = None
     heard: int | None = None
+    routes: int | None = None
 
 
 class Delivery(NamedTuple):

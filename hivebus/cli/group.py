@@ -14,6 +14,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "send": ("hivebus.cli.send:send", "Send one message"),
         "ask": ("hivebus.cli.ask:ask", "Send a question, and print the answer"),
         "reply": ("hivebus.cli.reply:reply", "Answer a message, in its conversation"),
+        "broadcast": ("hivebus.cli.broadcast:broadcast", "Send one message to everybody"),
         "cancel": ("hivebus.cli.cancel:cancel", "Take back a message that nobody was handed yet"),
         "inbox": ("hivebus.cli.inbox:inbox", "List what you hold and what waits for you; takes nothing"),
         "receive": ("hivebus.cli.receive:receive", "Take messages out of your inbox, under a lease"),
@@ -25,6 +26,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Watch": {
         "trace": ("hivebus.cli.trace:trace", "Show what became of one message, and its conversation"),
+        "agents": ("hivebus.cli.agents:agents", "List the agents, who is there, and what waits for each"),
         "queues": ("hivebus.cli.queues:queues", "Count what waits in every inbox"),
         "replay": ("hivebus.cli.replay:replay", "Send a part of an agent's history again"),
         "dlq": ("hivebus.cli.dlq:dlq", "Look at the dead letters, queue them again, or delete them"),

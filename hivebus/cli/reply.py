@@ -80,7 +80,7 @@ async def _only_reply(app: App, message: Message, content: Any, *, message_type:
 async def _reply_and_ack(
     app: App, link: Link, place: Located, message: Message, content: Any, *, message_type: str | None
 ) -> ExitCode:
-    item = _composed(app, link, message, content, message_type=message_type)
+    item, *copies = await _composed(app, link, message, content, message_type=message_type)
     travels = bool(link.capabilities.atomic_reply)
     verb = Verb(
         name="ack",
@@ -88,9 +88,9 @@ async def _reply_and_ack(
         settlement=lambda link, place, token: Ack(token, reply=item if travels else None),
     )
     check_holder(place, verb, app.agent)
-    if not travels:
-        # First, since nobody would answer a message that is settled already.
-        await _publish(link, item)
+    # First, since nobody would answer a message that is settled already.
+    for each in copies if travels else (item, *copies):
+        await _publish(link, each)
     outcome = await settle_one(link, place, verb)
     if outcome != "done":
         warn(f"{place.message_id}: the lease ran out meanwhile, somebody else decides ({outcome})")
@@ -99,15 +99,23 @@ async def _reply_and_ack(
     return ExitCode.OK
 
 
-def _composed(app: App, link: Link, message: Message, content: Any, *, message_type: str | None) -> Outgoing:
+async def _composed(
+    app: App, link: Link, message: Message, content: Any, *, message_type: str | None
+) -> list[Outgoing]:
+    """Return the reply, and its copies for those who subscribed."""
+    from hivebus.guiding import Guiding
     from hivebus.message import message_of
     from hivebus.replies import compose_reply
     from hivebus.routing import route
 
     envelope = compose_reply(message, content, from_agent=app.agent, message_type=message_type)
     data = link.codec.encode(message_of(envelope))
-    [item] = route(envelope.heading, message_id=envelope.message_id, ttl=envelope.terms.ttl, delay=0, data=data)
-    return item
+    guiding = Guiding(link.transport)
+    await guiding.confirm()
+    way = await guiding.find(envelope.heading)
+    return route(
+        envelope.heading, way.inboxes, message_id=envelope.message_id, ttl=envelope.terms.ttl, delay=0, data=data
+    )
 
 
 async def _publish(link: Link, item: Outgoing) -> None:

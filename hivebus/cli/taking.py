@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hivebus import registry
 from hivebus.cli.app import App
 from hivebus.cli.link import LOOK, Link
 from hivebus.errors import InvalidMessage, Unavailable, Unknown
@@ -21,6 +22,7 @@ from hivebus.hops import HOP_LIMIT, is_too_far
 from hivebus.transport import (
     DeadLetter,
     Delivery,
+    Directory,
     Inbox,
     Reader,
     Retry,
@@ -170,6 +172,8 @@ class Taker:
     async def _open(self) -> Reader:
         if self._reader is None:
             self._consumer = consumer_name(self._agent, self._inbox.name)
+            if isinstance(self._transport, Directory):
+                await registry.register(self._transport, self._agent, kind="command")
             self._reader = await self._transport.open(self._inbox, consumer=self._consumer, lease=self._lease)
             self._stop.wakes(self._reader.wake)
         return self._reader

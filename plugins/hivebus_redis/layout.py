@@ -53,6 +53,10 @@ class Layout:
         """Return the key of what a sender has used of its quota."""
         return f"{self.namespace}:{{@sys}}:quota:{sender}"
 
+    def changes(self) -> str:
+        """Return the counter of changes of routes."""
+        return f"{self.namespace}:{{@sys}}:changes"
+
     def directory(self, kind: str) -> str:
         """Return the hash of one kind of shared facts."""
         return f"{self.namespace}:{{@sys}}:{kind}"
