@@ -227,7 +227,8 @@ class Sending:
         if len(answers) == 1:
             ((inbox, published),) = answers.items()
             return self._receipt(sent, published, inbox=told.rerouted.get(inbox, inbox), remarks=told.remarks)
-        published = min(answers.values(), key=lambda each: each.state != "duplicate")
+        # What went less well for one of them holds for all.
+        published = min(answers.values(), key=lambda each: (each.state != "duplicate", each.heard != 0))
         notes = [note for inbox, each in answers.items() for note in notes_on(told.rerouted.get(inbox, inbox), each)]
         # What is known of readers is told inbox by inbox.
         return self._receipt(sent, published._replace(readers=None), remarks=[*notes, *told.remarks])
