@@ -148,7 +148,7 @@ async def test_a_dead_letter_is_remembered_for_as_long_as_it_is_kept(room: Room)
 async def test_saboteur_without_the_sweep_ids_are_never_forgotten(
     redis_room: Room, change_library: Callable[..., None]
 ) -> None:
-    change_library(("UNLINK", "EXISTS"))
+    change_library(("do redis.call('UNLINK', k.id .. id) end", "do redis.call('EXISTS', k.id .. id) end"))
     transport = await redis_room.transport()
     reader = await redis_room.reader(transport)
     await publish(transport, outgoing("m-1"))
