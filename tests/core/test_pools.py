@@ -139,7 +139,7 @@ async def test_one_message_goes_to_one_member_and_members_share_evenly() -> None
             await asyncio.sleep(0.05)
             await asyncio.gather(*(pm.send("@a", number) for number in range(200)))
             await until(lambda: sum(shares.values()) == 200)
-        assert abs(shares["one"] - shares["two"]) <= 30
+        assert min(shares.values()) >= 60
 
 
 async def test_dead_letters_live_in_the_pool_and_come_back_from_there() -> None:

@@ -15,7 +15,7 @@
 local PATIENCE = 10
 local LEAD = 100
 -- One that has lagged for so long is slow for a second; each time that it goes on so it is twice as long, and found out sooner.
-local SLOW_AFTER, STILL_SLOW_AFTER = 500, 50
+local SLOW_AFTER, STILL_SLOW_AFTER = 200, 50
 local SLOW_FOR, SLOW_AT_MOST = 1000, 60000
 -- A waiting reader asks every 5 s; a busy one that has not asked for a while is no match for anybody.
 local ABSENT, RECENT = 15000, 1000
@@ -152,7 +152,7 @@ local function share_of(k, members, me, consumer, limit, now)
   local is_counting = redis.call('HGET', k.meta, 'policy') ~= 'least_loaded'
   if is_counting then
     forgive(k, members, me, now)
-    if levels(members, math.max) - me.level < LEAD then me.lags, me.slow = 0, 0 end
+    if me.lags > 0 and levels(members, math.max) - me.level < LEAD then me.lags, me.slow = 0, math.floor(me.slow / 2) end
   end
   local others, wanted = hungry_ones(members, me)
   if #others == 0 then return is_counting and leading_share(members, me, limit, now) or limit end
@@ -193,8 +193,9 @@ local function in_turn(keys, args, ask)
   if kind == 'deliveries' or kind == 'plain' or kind == 'healed' then got = (#out - 3) / 2 end
   local left = limit - got
   me.level, me.asked = me.level + got, now
-  -- With less than half of its room left it works before it asks again; and who has looked comes at once, or not at all.
-  me.wants = kind ~= 'waiting' and left * 2 >= limit and left or 0
+  -- With less than half of its room left it works before it asks again, as it does before a suspect can run; and who has
+  -- looked comes at once, or not at all.
+  me.wants = kind ~= 'waiting' and kind ~= 'drain' and left * 2 >= limit and left or 0
   if me.wants > 0 then me.excused = 0 end
   if share == 0 and kind == 'idle' then
     wait_for_turn(k, out, me, now)
