@@ -89,6 +89,9 @@ class Receipt:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the sender may want to know."""
+        if self._remarks and self._inbox is None and not isinstance(self._sent.to_agent, str):
+            # Of a list, each recipient has its own.
+            return tuple(self._remarks)
         noted = notes_on(self._inbox or self._sent.to_agent, self._published)
         return (*noted, *self._remarks) if self._remarks else noted
 

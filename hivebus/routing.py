@@ -173,13 +173,6 @@ def _fallbacks(entries: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, 
 
 def _no_pool(name: str, pools: Sequence[str]) -> NotFound:
     # Imported late: a process per message never needs it.
-    from difflib import get_close_matches
+    from hivebus.pools import not_there
 
-    close = get_close_matches(name, pools, n=3)
-    meant = " or ".join(f"@{each}" for each in close)
-    known = ", ".join(f"@{each}" for each in sorted(pools)[:5])
-    return NotFound(
-        f"there is no pool @{name}" + (f"; did you mean {meant}?" if close else ""),
-        cause=f"there are {known}" if pools else "there is no pool at all",
-        hint="a pool is there as soon as its first member has joined it; to an agent, send without the @",
-    )
+    return not_there(name, pools)

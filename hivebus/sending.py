@@ -191,6 +191,8 @@ class Sending:
     async def _fan_out(
         self, sent: Envelope | Message, data: bytes, names: tuple[str, ...], delay: float
     ) -> dict[str, Receipt | HivebusError]:
+        if self._refuse is not None:
+            self._refuse(sent, delay)
         heading = _heading(sent)
         way = self._guiding.routes.way(heading, names)
         item = self._item(sent, heading, way.inboxes[0], data, delay)

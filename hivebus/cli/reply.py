@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,7 @@ from hivebus.cli.output import document, line, table, warn
 from hivebus.cli.pooling import find_held
 from hivebus.cli.send import SendCommand, content_of
 from hivebus.cli.settle import Verb, check_holder, settle_one
-from hivebus.errors import InvalidMessage, NotFound
+from hivebus.errors import InvalidMessage, NotFound, Refused
 from hivebus.transport import Ack, Located, Outgoing
 
 if TYPE_CHECKING:
@@ -89,8 +90,7 @@ async def _reply_and_ack(
     )
     check_holder(place, verb, app.agent)
     # First, since nobody would answer a message that is settled already.
-    for each in copies if travels else (item, *copies):
-        await _publish(link, each)
+    await _publish(link, copies if travels else [item, *copies], addressed=item)
     outcome = await settle_one(link, place, verb)
     if outcome != "done":
         warn(f"{place.message_id}: the lease ran out meanwhile, somebody else decides ({outcome})")
@@ -102,7 +102,7 @@ async def _reply_and_ack(
 async def _composed(
     app: App, link: Link, message: Message, content: Any, *, message_type: str | None
 ) -> list[Outgoing]:
-    """Return the reply, and its copies for those who subscribed."""
+    """Return the reply, and a copy of it for each who has subscribed."""
     from hivebus.guiding import Guiding
     from hivebus.message import message_of
     from hivebus.replies import compose_reply
@@ -118,10 +118,11 @@ async def _composed(
     )
 
 
-async def _publish(link: Link, item: Outgoing) -> None:
-    [result] = await link.transport.publish([item])
-    if isinstance(result, Exception):
-        raise result
+async def _publish(link: Link, items: Sequence[Outgoing], *, addressed: Outgoing) -> None:
+    """Publish a reply; a subscriber whose inbox is full goes without its copy."""
+    for item, result in zip(items, await link.transport.publish(items) if items else [], strict=True):
+        if isinstance(result, Exception) and (item is addressed or not isinstance(result, Refused)):
+            raise result
 
 
 def _message(link: Link, place: Located) -> Message:

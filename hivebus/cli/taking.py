@@ -173,7 +173,8 @@ class Taker:
         if self._reader is None:
             self._consumer = consumer_name(self._agent, self._inbox.name)
             if isinstance(self._transport, Directory):
-                await registry.register(self._transport, self._agent, kind="command")
+                pools = [self._inbox.name[1:]] if self._inbox.name[:1] == "@" else []
+                await registry.register(self._transport, self._agent, kind="command", pools=pools)
             self._reader = await self._transport.open(self._inbox, consumer=self._consumer, lease=self._lease)
             self._stop.wakes(self._reader.wake)
         return self._reader

@@ -152,3 +152,19 @@ def test_an_agent_in_a_shell_subscribes_and_unsubscribes(hivebus: Any) -> None:
     answer = hivebus("agents", "subscribe", "agent.dev", *audit)
     assert answer.code == 65
     assert "agent.NAME.TYPE" in answer.err
+
+
+def test_a_reply_from_the_shell_goes_to_subscribers_but_waits_for_none_that_is_full(hivebus: Any) -> None:
+    hivebus.ok("agents", "subscribe", "agent.*.answer", "--agent", "audit")
+    small = ("--url", f"{hivebus.env['HIVEBUS_URL']}?max_messages=1")
+    for number in range(2):
+        question = hivebus.send("dev", "well?", "--type", "question")
+        hivebus.ok("receive", "--agent", "dev")
+        hivebus.ok("reply", question, "yes", "--ack", "--agent", "dev", *(small if number else ()))
+    assert hivebus.queue("audit")["waiting"] == 1
+    assert hivebus.queue("sender")["waiting"] == 2
+
+
+def test_who_reads_a_pool_is_listed_with_it(hivebus: Any) -> None:
+    hivebus("receive", "--pool", "architects", "--agent", "dev")
+    assert agents(hivebus)["dev"]["pools"] == ["architects"]

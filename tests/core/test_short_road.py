@@ -90,7 +90,7 @@ def test_a_pool_is_looked_up_first(send: Any) -> None:
     shot = Shot({"architects": {}}, kind="pools")
     assert send(shot, "@architects")
     assert (shot.inboxes, shot.reads) == (["@architects"], ["pools"])
-    with pytest.raises(NotFound, match="did you mean @architects"):
+    with pytest.raises(NotFound, match="close to it: @architects"):
         send(shot, "@architect")
     with pytest.raises(NotFound, match="no pool"):
         send(Shot(None, kind="pools"), "@architects")

@@ -15,7 +15,7 @@ import pytest
 import hivebus
 from hivebus import broadcasting, registry
 from hivebus.bus import Bus
-from hivebus.errors import InvalidMessage, NotFound, QueueFull, Reject, Unavailable
+from hivebus.errors import InvalidMessage, NotFound, QueueFull, Reject, Unavailable, Unsupported
 from hivebus.hookspecs import RegisterMiddleware, hookimpl
 from hivebus.message import Message
 from hivebus.transport import Located
@@ -224,6 +224,13 @@ async def test_bad_input_is_refused_and_nothing_is_written(options: dict[str, An
             await boss.broadcast("x", **options)
         assert refused.value.field == field
         assert await boss._transport.inboxes() == []  # type: ignore[attr-defined]
+
+
+async def test_where_nothing_is_kept_a_broadcast_that_wants_acks_is_refused(redis_room: Room) -> None:
+    async with redis_room.bus("boss", redis_room.url.replace("://", "+pubsub://", 1)) as boss:
+        with pytest.raises(Unsupported):
+            await boss.broadcast("x", agents=["dev"])
+        assert await boss.broadcast("x", agents=["dev"], require_ack=False)
 
 
 async def test_a_server_that_is_away_is_an_error_and_no_empty_outcome(
