@@ -30,11 +30,11 @@ async def test_one_is_killed_and_one_added_and_nothing_is_lost_and_shares_are_ev
             # Handlers that take their time, as those of agents do: what an empty one gets is the share of its process
             # in the processor, on a machine that has other things to do.
             for name in ("one", "two", "three"):
-                crew.start(name, concurrency=8, seconds=0.005)
+                crew.start(name, concurrency=8, seconds=0.015)
             await crew.there("one", "two", "three")
             await send(sender, first)
             crew.kill("two")
-            crew.start("four", concurrency=8, seconds=0.005)
+            crew.start("four", concurrency=8, seconds=0.015)
             await send(sender, middle)
             await crew.there("four")
             await send(sender, rest)
