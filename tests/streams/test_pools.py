@@ -79,9 +79,9 @@ async def test_a_slow_member_holds_nothing_back(redis_room: Room, tmp_path: Path
             await crew.there("slow", "one", "two")
             await send(sender, ids)
             await until(lambda: len(crew.handled()) >= 2990, patience=3 * PATIENCE)
-            # All that is left is what it has in hand: nothing was put aside for it.
-            waiting = await sender.queue(f"@{POOL}")
-            assert waiting.waiting == 0 and waiting.in_flight <= 2
+            # Nothing was put aside for it: all that is left is in hand, here and there.
+            assert (await sender.queue(f"@{POOL}")).waiting == 0
+            assert len(crew.lines("D", "slow")) - len(crew.lines("H", "slow")) <= 1
             await until(lambda: len(crew.handled()) == 3000)
 
 

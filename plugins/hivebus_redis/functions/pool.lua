@@ -9,12 +9,12 @@
 --               slow: for how long nobody minded the last time
 --
 -- A member that wants more comes before those that are ahead of it, for PATIENCE: then it is not waited for any more
--- until it asks again. One that is busy is not waited for at all; whoever is LEAD ahead of it goes on message by message,
--- so that it may catch up, and with all speed once it has shown that it is slow.
+-- until it asks again. Whoever is LEAD ahead of one that is busy goes on message by message, one in PATIENCE, so that it may
+-- catch up, and with all speed once it has shown that it is slow.
 
 local PATIENCE = 10
 local LEAD = 100
--- One that has lagged for so long is slow for a second; each time that it goes on so it is twice as long, and found out sooner.
+-- One that has lagged for so long is slow for a second, and each time that it goes on so for twice as long, found out sooner.
 local SLOW_AFTER, STILL_SLOW_AFTER = 200, 50
 local SLOW_FOR, SLOW_AT_MOST = 1000, 60000
 -- A waiting reader asks every 5 s; a busy one that has not asked for a while is no match for anybody.
@@ -137,7 +137,8 @@ local function stop_waiting_for(k, others, since)
   return left
 end
 
--- Beside members that are busy: no faster than them, as long as they keep up.
+-- Beside members that are busy: no faster than them, as long as they keep up. Who is too far ahead has one at a time, each
+-- after a while, so that the others come to their turn also where all compete for one processor.
 local function leading_share(members, me, limit, now)
   local least
   for _, each in pairs(members) do
@@ -145,7 +146,9 @@ local function leading_share(members, me, limit, now)
       least = math.min(least or each.level, each.level)
     end
   end
-  return least and math.max(1, math.min(limit, LEAD - (me.level - least))) or limit
+  if not least then return limit end
+  if me.level - least < LEAD then return math.min(limit, LEAD - (me.level - least)) end
+  return me.held > 0 and now - me.held >= PATIENCE and 1 or 0
 end
 
 local function share_of(k, members, me, consumer, limit, now)
