@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from hivebus import settings
@@ -81,7 +82,7 @@ class Consuming:
         self.consumer: Consumer | None = None
         self.inflows: list[Inflow] = []
 
-    async def run(self, *, concurrency: int, grace: float) -> None:
+    async def run(self, *, concurrency: int, grace: float, signals: bool) -> None:
         """Handle messages until a signal, `stop` or cancellation."""
         handling = self._handling()
         reader = await self._open()
@@ -96,7 +97,7 @@ class Consuming:
         keeper = self._keep_house()
         running = asyncio.create_task(consumer.run())
         try:
-            with stop_on_signals(lambda: consumer.stop(grace=grace)):
+            with stop_on_signals(lambda: consumer.stop(grace=grace)) if signals else nullcontext():
                 await asyncio.shield(running)
         except asyncio.CancelledError:
             consumer.stop(grace=CANCEL_GRACE)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hivebus.cli.agent_files import block, json_list
-from hivebus.cli.agent_files.change import Change, read
+from hivebus.cli.changes import Change, read
 from hivebus.cli.agent_files.snippet import snippet
 
 SETTINGS = ".claude/settings.json"
