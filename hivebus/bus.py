@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from hivebus import envelope as envelopes
-from hivebus import limits, replaying
+from hivebus import limits, registry, replaying
+from hivebus.broadcasting import Broadcast, SendOptions, broadcast, check_wait, chosen
 from hivebus.cancelling import Cancellation, cancel
 from hivebus.consuming import Consuming
 from hivebus.errors import HivebusError, Unsupported
@@ -22,12 +23,7 @@ from hivebus.receipt import Receipt
 from hivebus.replies import compose_reply
 from hivebus.sending import Sending
 from hivebus.stamps import Stamps
-from hivebus.transport import (
-    Counts,
-    Inspectable,
-    Replayable,
-    Schedules,
-)
+from hivebus.transport import Counts, Directory, Inspectable, Replayable, Schedules
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,6 +42,10 @@ class Bus:
     Args:
         url: the server; None asks the settings, and without any starts the embedded server.
         agent: who sends, and whose inbox is read.
+        subscriptions: patterns of routing keys, as for `subscribe`; they are added to those the agent has already.
+        fallback: another agent, or a ``@pool``, that gets the mail of this agent while it is gone; it stays set
+            when this process ends. None leaves what is set.
+        fallback_after: seconds since it last read its inbox after which it is gone.
         namespace: separates buses that share a server; None asks the settings.
         lease: seconds without a sign of life after which this process counts as dead.
         durability: the level that the server must give, now and later: memory, fsync, replicated or
@@ -67,6 +67,8 @@ class Bus:
         agent: str,
         pools: Sequence[str] = (),
         subscriptions: Sequence[str] = (),
+        fallback: str | None = None,
+        fallback_after: float = registry.FALLBACK_AFTER,
         namespace: str | None = None,
         lease: float = 15.0,
         durability: Literal["memory", "fsync", "replicated", "fsync+replicated"] | None = None,
@@ -75,11 +77,13 @@ class Bus:
         on_full: Literal["error", "wait"] = "error",
         max_crashes: int = 10,
     ) -> None:
-        if pools or subscriptions:
-            raise Unsupported(
-                "pools and subscriptions are not offered by this release", hint="read the inbox of one agent"
-            )
+        if pools:
+            raise Unsupported("pools are not offered by this release", hint="read the inbox of one agent")
         self.agent = limits.check_name(agent, field="agent")
+        self._subscriptions = registry.check_patterns(subscriptions)
+        self._fallback = (fallback, fallback_after)
+        if fallback is not None:
+            registry.check_fallback(self.agent, fallback, after=fallback_after)
         self._wanted = (url, namespace, durability, tuple(require), tuple(plugins or ()))
         self._wait_when_full = on_full == "wait"
         self._lease = lease
@@ -116,6 +120,11 @@ class Bus:
             max_crashes=self._max_crashes,
             namespace=namespace,
         )
+        try:
+            await self._announce()
+        except BaseException:
+            await self._transport.close()
+            raise
         return self
 
     async def __aexit__(
@@ -199,6 +208,79 @@ class Bus:
         """Answer a message: to its ``reply_to``, in the same conversation; a second reply is a duplicate."""
         envelope = compose_reply(message, content, from_agent=self.agent, message_type=message_type)
         return await self._sending.send(envelope)
+
+    async def broadcast(
+        self,
+        content: Any,
+        *,
+        agents: Sequence[str] | None = None,
+        live_only: bool = False,
+        wait: Literal["acked"] | None = None,
+        timeout: float | None = None,
+        **options: Unpack[SendOptions],
+    ) -> Broadcast:
+        """Send one message to many, each of whom gets it in its own inbox under the same id.
+
+        Everybody who is registered gets it, but for this agent itself; it gets its own broadcast only where it is
+        named. Who is offline gets it later, unless *live_only* leaves it out. One recipient that cannot be given
+        it, because its inbox is full, keeps nobody else from it.
+
+        Args:
+            content: text or any JSON value.
+            agents: only these; names that nobody has registered are stored too, and their receipts say so.
+            live_only: leave out who does not read its inbox at this moment.
+            wait: ``"acked"`` waits until every recipient has acknowledged it, given it up or let time pass.
+            timeout: seconds to wait for that; None is 30.
+            options: those of `send`. With the ``message_id`` of a broadcast that was interrupted, it goes to
+                those who do not have it yet.
+
+        Returns:
+            True when somebody has it and nobody is missing; it names who has it, who handled it, who failed, who
+            is silent and who was not listening. `status` tells the same at any later time.
+
+        Raises:
+            InvalidMessage: a limit is broken, nothing was written.
+            Refused, Unknown, Unavailable: nobody has got it; safe to send again with the same id.
+        """
+        check_wait(self._transport, wait=wait, timeout=timeout)
+        to = "*" if agents is None else list(agents)
+        names, left_out = await chosen(
+            self._transport, self._sending, agents=agents, live_only=live_only, sender=self.agent
+        )
+        delay, at = options.get("delay", 0), options.get("at")
+        said: Any = {name: value for name, value in options.items() if name not in ("delay", "at")}
+        return await broadcast(
+            envelopes.compose(self.agent, to, content, **said, stamps=self._stamps),
+            names=names,
+            left_out=left_out,
+            transport=self._transport,
+            sending=self._sending,
+            wait=wait,
+            timeout=timeout,
+            delay=delay,
+            at=at,
+        )
+
+    # --- topics ------------------------------------------------------------------------------
+
+    async def subscribe(self, *patterns: str) -> None:
+        """Get a copy of every message whose routing key ``agent.<to_agent>.<message_type>`` matches a pattern.
+
+        ``*`` stands for one part, and ``#``, at the end, for all the rest: ``agent.*.system_alert``,
+        ``agent.pm-agent.#``. The copy comes into the inbox of this agent, and says to whom it was sent. Whoever
+        sends after this has returned sends to this agent too. A subscription outlives the process: it ends with
+        `unsubscribe`, or when the agent is forgotten. No copy is made of what this agent sends itself, nor of what
+        is addressed to it anyway.
+        """
+        directory = self._offers(Directory, "directory")
+        checked = registry.check_patterns(patterns)
+        await registry.register(directory, self.agent)
+        await registry.subscribe(directory, self.agent, checked)
+
+    async def unsubscribe(self, *patterns: str) -> None:
+        """Take subscriptions back, by the patterns as they were given; what was sent before stays in the inbox."""
+        directory = self._offers(Directory, "directory")
+        await registry.unsubscribe(directory, self.agent, registry.check_patterns(patterns))
 
     async def cancel(self, message_id: str, *, agent: str | None = None) -> Cancellation:
         """Take back what was not handed out yet, and say what happened; without *agent*, from every inbox.
@@ -328,6 +410,14 @@ class Bus:
         source = self._offers(Replayable, "replay")
         send = None if dry_run else self.send_many
         return await replaying.replay(source, wanted, read=self._codec.decode, send=send)
+
+    async def _announce(self) -> None:
+        """Tell senders what they have to know of this agent, where there is something to know."""
+        if self._subscriptions:
+            await self.subscribe(*self._subscriptions)
+        fallback, after = self._fallback
+        if fallback is not None:
+            await registry.set_fallback(self._offers(Directory, "directory"), self.agent, fallback, after=after)
 
     def _offers(self, kind: type[T], capability: str) -> T:
         if isinstance(self._transport, kind):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from hivebus import settings
+from hivebus import registry, settings
 from hivebus.codec import Codec
 from hivebus.consumer import Consumer, Policy
 from hivebus.errors import Unsupported
@@ -21,6 +20,7 @@ from hivebus.middleware import HandleMiddleware, around_handle
 from hivebus.observing import Observing
 from hivebus.opening import Opened
 from hivebus.outcomes import Outcomes
+from hivebus.presence import Heart
 from hivebus.signals import stop_on_signals
 from hivebus.transport import Directory, Inbox, Inspectable, Outgoing, Reader, Transport
 
@@ -95,6 +95,7 @@ class Consuming:
             # It was told to end while it was still opening the inbox.
             consumer.stop(grace=self._stop_with)
         keeper = self._keep_house()
+        heart = self._show_life()
         running = asyncio.create_task(consumer.run())
         try:
             with stop_on_signals(lambda: consumer.stop(grace=grace)) if signals else nullcontext():
@@ -106,6 +107,7 @@ class Consuming:
         finally:
             self.consumer = self._stop_with = None
             await reader.close()
+            await heart.close()
             await keeper.close()
 
     def stop(self, *, grace: float) -> None:
@@ -118,11 +120,13 @@ class Consuming:
         """Yield deliveries one by one; the caller settles each."""
         inflow = await self._inflow(types)
         keeper = self._keep_house()
+        heart = self._show_life()
         try:
             async for handed in inflow:
                 yield handed
         finally:
             await self._end(inflow)
+            await heart.close()
             await keeper.close()
 
     async def take(self, *, wait: float) -> Message | None:
@@ -195,7 +199,7 @@ class Consuming:
         if not isinstance(self._transport, Transport):
             raise Unsupported(f"{self._url} cannot be read, only written", hint="hivebus transports describe")
         if isinstance(self._transport, Directory):
-            await self._transport.write("agents", self._agent, {"host": socket.gethostname()})
+            await registry.register(self._transport, self._agent)
         consumer = f"{self._agent}-{os.getpid()}-{os.urandom(4).hex()}"
         return await self._transport.open(Inbox(self._agent), consumer=consumer, lease=self._lease)
 
@@ -205,3 +209,8 @@ class Consuming:
         keeper = Housekeeper(self._transport, self._agent, plan=plan)
         keeper.start()
         return keeper
+
+    def _show_life(self) -> Heart:
+        heart = Heart(self._transport, self._agent)
+        heart.start()
+        return heart

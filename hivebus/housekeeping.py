@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from hivebus import registry
 from hivebus.errors import Conflict, HivebusError
 from hivebus.shedding import shed_to
 from hivebus.tidying import Tidied, Tidying
@@ -138,6 +139,8 @@ class Housekeeper:
                 return
             await self.tidy(inbox)
         shed = await shed_to(self._transport, inboxes, max_bytes=self._plan.max_bytes, pause=self._plan.pause)
+        if isinstance(self._transport, Directory):
+            await registry.prune(self._transport)
         for inbox, each in shed.items():
             if each.messages:
                 facts = {"inbox": inbox, "messages": each.messages, "bytes": each.bytes}

@@ -143,6 +143,12 @@ class Message(BaseModel):
         found = (self.model_extra or {}).get("replay_of")
         return found if isinstance(found, str) else None
 
+    @property
+    def rerouted_from(self) -> str | None:
+        """The agent in whose place this inbox got the message, because it was gone; None for no such detour."""
+        found = (self.model_extra or {}).get("rerouted_from")
+        return found if isinstance(found, str) else None
+
     @classmethod
     def from_json(cls, data: bytes | str) -> Self:
         """Return the message in *data*, in the canonical or the short shape, or raise `InvalidMessage`."""

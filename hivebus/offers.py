@@ -165,8 +165,12 @@ class Entry:
     version: int
 
 
+ROUTES = "routes"
+"""The kind of facts that senders have to know, and whose changes are counted: subscriptions, fallbacks, renames."""
+
+
 class Directory(ABC):
-    """Shared facts (agents, pools, topics, stages, attestation) with compare-and-set."""
+    """Shared facts (agents, pools, routes, stages, attestation) with compare-and-set."""
 
     @abstractmethod
     async def read(self, kind: str) -> Mapping[str, Entry]:
@@ -189,6 +193,14 @@ class Directory(ABC):
                 raises `hivebus.errors.Conflict` otherwise, and nothing is written.
             ttl: seconds after which the entry is gone.
         """
+
+    async def changes(self) -> int | None:
+        """Return how often the facts of the kind `ROUTES` have changed, as `Published.routes` tells it.
+
+        It only grows: with every write that changes the value of an entry, and with every deletion. Writing the
+        same value again is no change. None where nobody counts; senders then look again every second.
+        """
+        return None
 
 
 class Rendering(ABC):
@@ -215,6 +227,10 @@ class OneShot(ABC):
 
     durability: str | None = None
     patience: float = 10.0
+
+    def read(self, kind: str) -> Mapping[str, Mapping[str, Any]] | None:
+        """Return the values of all live facts of a kind, by name; None where no directory can be read this way."""
+        return None
 
     def now(self) -> float | None:
         """Return the server's time, in seconds since the epoch; None where it is not told."""

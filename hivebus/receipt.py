@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from hivebus.envelope import Envelope
@@ -24,11 +24,12 @@ class Receipt:
         evidence: the strongest thing proven so far.
         durability: what the server that answered is known to give: memory, fsync, replicated or fsync+replicated.
         legs: evidence per transport that the message travels; None where a copy follows.
+        readers: how many consumers held a lease on the inbox at that moment; None when that is not known.
         notes: what the sender may want to know, such as that nobody has read the inbox for an hour.
     """
 
     # One is made per message, so it is frozen by properties: a guard around every attribute costs three times as much.
-    __slots__ = ("_durability", "_leg", "_published", "_sent")
+    __slots__ = ("_durability", "_inbox", "_leg", "_published", "_remarks", "_sent")
 
     def __init__(
         self,
@@ -37,8 +38,12 @@ class Receipt:
         *,
         leg: str,
         durability: str | None = None,
+        inbox: str | None = None,
+        remarks: Sequence[str] = (),
     ) -> None:
         self._sent = sent
+        self._inbox = inbox
+        self._remarks = remarks
         self._published = published
         self._leg = leg
         self._durability = durability
@@ -70,9 +75,15 @@ class Receipt:
         return {published.leg or self._leg: published.evidence, **dict.fromkeys(published.others)}
 
     @property
+    def readers(self) -> int | None:
+        """How many consumers held a lease on the inbox; None when that is not known."""
+        return self._published.readers
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the sender may want to know."""
-        return _notes(self._sent.to_agent, self._published) if self._published.readers == 0 else ()
+        noted = notes_on(self._inbox or self._sent.to_agent, self._published)
+        return (*noted, *self._remarks) if self._remarks else noted
 
     @property
     def message(self) -> Message:
@@ -89,13 +100,19 @@ class Receipt:
         return f"Receipt({self.message_id!r}, state={self.state!r}, evidence={self.evidence!r})"
 
 
-def _notes(to_agent: str | tuple[str, ...], published: Published) -> tuple[str, ...]:
+def notes_on(to_agent: str | tuple[str, ...], published: Published) -> tuple[str, ...]:
+    """Return what the sender may want to know about whoever reads the inbox."""
+    if published.readers != 0 or (published.idle is not None and published.idle < STALE_AFTER):
+        return ()
     to = to_agent if isinstance(to_agent, str) else ", ".join(to_agent)
+    return (f"{to} {seen_ago(published)}; the message waits {'there' if published.idle is None else 'in its inbox'}",)
+
+
+def seen_ago(published: Published) -> str:
+    """Return since when nobody reads the inbox, in words."""
     if published.idle is None:
-        return (f"{to} has never read its inbox; the message waits there",)
-    if published.idle >= STALE_AFTER:
-        return (f"{to} was last seen {_age(published.idle)} ago; the message waits in its inbox",)
-    return ()
+        return "has never read its inbox"
+    return f"was last seen {_age(published.idle)} ago"
 
 
 def _age(seconds: float) -> str:

@@ -10,20 +10,22 @@ from hivebus import limits
 from hivebus.choosing import Choosing
 from hivebus.codec import Codec, JsonCodec
 from hivebus.due import check_at, delay_until
-from hivebus.envelope import Envelope
+from hivebus.envelope import Envelope, marked
 from hivebus.errors import HivebusError
-from hivebus.heading import heading_of
+from hivebus.guiding import Guiding
+from hivebus.heading import Heading, heading_of
 from hivebus.middleware import SendMiddleware, around_send
 from hivebus.observing import Observing
 from hivebus.opening import Opened
 from hivebus.outbox import Outbox
-from hivebus.receipt import Receipt
+from hivebus.receipt import Receipt, notes_on
 from hivebus.replies import compose_reply, is_reply
-from hivebus.routing import route
+from hivebus.routing import Way, outgoing, route
+from hivebus.spreading import Spread, Spreading
 from hivebus.transport import Clock, Outgoing, Published
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
     from datetime import datetime
 
     from hivebus.message import Message
@@ -65,6 +67,8 @@ class Sending:
             wait_when_full=wait_when_full,
             told=observing.sent if observing.sees_sent else None,
         )
+        self._guiding = Guiding(opened.transport)
+        self._spreading = Spreading(opened.transport, outbox=self._outbox, guiding=self._guiding)
 
     def send(self, envelope: Envelope, *, delay: float = 0, at: datetime | None = None) -> Awaitable[Receipt]:
         """Send what was composed, once awaited."""
@@ -82,6 +86,34 @@ class Sending:
 
         return await around_send(self._layers, innermost)(message)
 
+    async def broadcast(
+        self, envelope: Envelope, *, names: tuple[str, ...], delay: float = 0, at: datetime | None = None
+    ) -> dict[str, Receipt | HivebusError]:
+        """Send what was composed to each of *names*; return what became of it, by inbox.
+
+        Raises:
+            HivebusError: nobody got it, for this reason.
+        """
+        if at is not None:
+            delay = await self._delay_until(at, delay=delay)
+        limits.check_delay(delay)
+        results: dict[str, Receipt | HivebusError] = {}
+        if self._plain:
+            results |= await self._fan_out(envelope, envelopes.encode(envelope, limit=self._limit), names, delay)
+            return results
+        from hivebus.message import message_of
+
+        async def innermost(message: Message) -> Receipt:
+            results.update(await self._fan_out(message, self._codec.encode(message), names, delay))
+            return next(each for each in results.values() if isinstance(each, Receipt))
+
+        await around_send(self._layers, innermost)(message_of(envelope))
+        return results
+
+    async def names(self, to_agent: str | tuple[str, ...], *, sender: str) -> tuple[str, ...]:
+        """Return whom an address means at this moment."""
+        return await self._guiding.names(to_agent, sender=sender)
+
     async def reply_in_ack(self, message: Message, result: Any, *, from_agent: str) -> Outgoing | None:
         """Return the reply that travels in an ack, if there is to be one and the transport can; else send it."""
         if is_reply(message):
@@ -93,12 +125,19 @@ class Sending:
             from hivebus.message import message_of
 
             data = self._codec.encode(message_of(envelope))
-        (item,) = _route(envelope, data, 0)
-        if self._replies_travel_in_acks:
-            return item
-        # Sent first: a crash before the ack runs the handler again, and its reply has the same id.
-        await self._outbox.send(item)
-        return None
+        if not self._replies_travel_in_acks:
+            # Sent first: a crash before the ack runs the handler again, and its reply has the same id.
+            await self._deliver(envelope, data, 0)
+            return None
+        # The answer to an ack does not tell whether the routes have changed.
+        await self._guiding.confirm()
+        way = await self._guiding.find(envelope.heading)
+        item, *copies = route(
+            envelope.heading, way.inboxes, message_id=envelope.message_id, ttl=envelope.terms.ttl, delay=0, data=data
+        )
+        for copy in copies:
+            await self._outbox.send(copy)
+        return item
 
     async def put(self, item: Outgoing) -> None:
         """Send what was routed before."""
@@ -120,18 +159,81 @@ class Sending:
     async def _deliver(self, sent: Envelope | Message, data: bytes, delay: float) -> Receipt:
         if delay != 0:
             limits.check_delay(delay)
-        items = _route(sent, data, delay)
-        if self._choosing.is_needed:
-            legs = self._choosing.legs_for(sent)
-            items = [item._replace(legs=legs) for item in items]
-        published = await self._outbox.send(items[0])
-        for item in items[1:]:
-            published = _weaker(published, await self._outbox.send(item))
+        heading = _heading(sent)
+        way = self._guiding.routes.known.get(heading.text) or await self._guiding.find(heading)
+        inbox = way.inboxes[0]
+        item = self._item(sent, heading, inbox, data, delay)
+        if len(way.inboxes) > 1:
+            return self._summed_up(sent, await self._spread(sent, item, heading, way))
+        published = await self._outbox.send(item)
+        routes = self._guiding.routes
+        if published.routes == routes.version and inbox == way.names[0] and inbox not in routes.fallbacks:
+            return self._receipt(sent, published)
+        done = {inbox: published}
+        return self._summed_up(sent, await self._spread(sent, item, heading, way, done=done))
+
+    def _item(self, sent: Envelope | Message, heading: Heading, inbox: str, data: bytes, delay: float) -> Outgoing:
+        ttl = sent.terms.ttl if isinstance(sent, Envelope) else sent.ttl
+        item = outgoing(heading, inbox, message_id=sent.message_id, ttl=ttl, delay=delay, data=data)
+        return item._replace(legs=self._choosing.legs_for(sent)) if self._choosing.is_needed else item
+
+    async def _fan_out(
+        self, sent: Envelope | Message, data: bytes, names: tuple[str, ...], delay: float
+    ) -> dict[str, Receipt | HivebusError]:
+        heading = _heading(sent)
+        way = self._guiding.routes.way(heading, names)
+        item = self._item(sent, heading, way.inboxes[0], data, delay)
+        told = await self._spreading.spread(item, heading, way, mark=None)
+        if len(told.failures) == len(told.addressed):
+            raise told.failures[0]
+        return {
+            inbox: self._receipt(sent, each, inbox=inbox) if isinstance(each, Published) else each
+            for inbox, each in told.addressed.items()
+        }
+
+    def _spread(
+        self,
+        sent: Envelope | Message,
+        item: Outgoing,
+        heading: Heading,
+        way: Way,
+        *,
+        done: Mapping[str, Published] | None = None,
+    ) -> Awaitable[Spread]:
+        def mark(gone: str) -> bytes:
+            if isinstance(sent, Envelope):
+                return marked(item.data, gone)
+            return self._codec.encode(sent.replace(rerouted_from=gone))
+
+        once = isinstance(sent, Envelope) or sent.rerouted_from is None
+        return self._spreading.spread(item, heading, way, mark=mark if once else None, done=done)
+
+    def _summed_up(self, sent: Envelope | Message, told: Spread) -> Receipt:
+        """Return one receipt for all whom the address means, or raise what went wrong with one of them."""
+        for failure in told.failures:
+            raise failure
+        answers = {inbox: each for inbox, each in told.addressed.items() if isinstance(each, Published)}
+        if len(answers) == 1:
+            ((inbox, published),) = answers.items()
+            return self._receipt(sent, published, inbox=inbox, remarks=told.remarks)
+        published = min(answers.values(), key=lambda each: each.state != "duplicate")
+        notes = [note for inbox, each in answers.items() for note in notes_on(inbox, each)]
+        # What is known of readers is told inbox by inbox.
+        return self._receipt(sent, published._replace(readers=None), remarks=[*notes, *told.remarks])
+
+    def _receipt(
+        self,
+        sent: Envelope | Message,
+        published: Published,
+        *,
+        inbox: str | None = None,
+        remarks: Sequence[str] = (),
+    ) -> Receipt:
         # On the road that is being left, a level would be claimed that only the other one gives.
         durability = published.durability
         if durability is None and (published.leg is None or published.leg == self._leg):
             durability = self._durability
-        return Receipt(sent, published, leg=self._leg, durability=durability)
+        return Receipt(sent, published, leg=self._leg, durability=durability, inbox=inbox, remarks=remarks)
 
     async def _delay_until(self, at: datetime, *, delay: float) -> float:
         moment = check_at(at, delay=delay)
@@ -143,12 +245,7 @@ class Sending:
         return delay_until(moment, now=now)
 
 
-def _route(sent: Envelope | Message, data: bytes, delay: float) -> list[Outgoing]:
+def _heading(sent: Envelope | Message) -> Heading:
     if isinstance(sent, Envelope):
-        return route(sent.heading, message_id=sent.message_id, ttl=sent.terms.ttl, delay=delay, data=data)
-    heading = heading_of(sent.from_agent, sent.to_agent, sent.message_type, sent.priority)
-    return route(heading, message_id=sent.message_id, ttl=sent.ttl, delay=delay, data=data)
-
-
-def _weaker(one: Published, other: Published) -> Published:
-    return one if one.state == "duplicate" else other
+        return sent.heading
+    return heading_of(sent.from_agent, sent.to_agent, sent.message_type, sent.priority)

@@ -7,21 +7,21 @@ Everything else opens a bus for the length of the call.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 from hivebus import envelope as envelopes
 from hivebus import limits, plugin_index, settings
 from hivebus.due import check_at, delay_until
-from hivebus.errors import ConfigError, HivebusError, Unknown, is_passing
+from hivebus.errors import ConfigError, HivebusError
 from hivebus.receipt import Receipt
-from hivebus.routing import route
-from hivebus.transport import OneShot, Outgoing, Published
+from hivebus.short_road import send_once
+from hivebus.transport import OneShot
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from hivebus.broadcasting import Broadcast, SendOptions
     from hivebus.bus import Bus
     from hivebus.cancelling import Cancellation
     from hivebus.message import Message
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 GIVE_UP_AFTER = 10.0
 """Seconds for which a message is sent again before its sender is told."""
-FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 1.0
 
 
 def send(
@@ -86,14 +84,17 @@ def send(
     if at is not None:
         check_at(at, delay=delay)
     sender = _one_shot(chosen)
-    if sender is None:
-        from hivebus.message import message_of
+    if sender is not None:
+        if at is not None:
+            delay = delay_until(check_at(at), now=_server_time(sender))
+        receipt = send_once(sender, envelope, delay=delay, chosen=chosen, within=GIVE_UP_AFTER)
+        if receipt is not None:
+            return receipt
+        at = None
+    from hivebus.message import message_of
 
-        message = message_of(envelope)
-        return _with_bus(from_agent, chosen, lambda bus: bus.send_message(message, delay=delay, at=at))
-    if at is not None:
-        delay = delay_until(check_at(at), now=_server_time(sender))
-    return _send_once(sender, envelope, delay=delay, chosen=chosen)
+    message = message_of(envelope)
+    return _with_bus(from_agent, chosen, lambda bus: bus.send_message(message, delay=delay, at=at))
 
 
 def send_many(messages: Sequence[Message], *, url: str | None = None) -> list[Receipt | HivebusError]:
@@ -103,6 +104,28 @@ def send_many(messages: Sequence[Message], *, url: str | None = None) -> list[Re
         return []
     chosen = settings.load({"url": url})
     return _with_bus(messages[0].from_agent, chosen, lambda bus: bus.send_many(messages))
+
+
+def broadcast(
+    content: Any,
+    *,
+    from_agent: str,
+    agents: Sequence[str] | None = None,
+    live_only: bool = False,
+    wait: Literal["acked"] | None = None,
+    timeout: float | None = None,
+    url: str | None = None,
+    namespace: str | None = None,
+    **options: Unpack[SendOptions],
+) -> Broadcast:
+    """Send one message to everybody who is registered, or to *agents*; as `Bus.broadcast` does."""
+    _refuse_inside_a_loop("broadcast")
+    chosen = settings.load({"url": url, "namespace": namespace})
+    return _with_bus(
+        from_agent,
+        chosen,
+        lambda bus: bus.broadcast(content, agents=agents, live_only=live_only, wait=wait, timeout=timeout, **options),
+    )
 
 
 def reply(message: Message, content: Any, *, from_agent: str, url: str | None = None) -> Receipt:
@@ -153,36 +176,6 @@ def _server_time(sender: OneShot) -> float | None:
         return sender.now()
     except HivebusError:
         return None  # the sending itself tells what is wrong
-
-
-def _send_once(sender: OneShot, envelope: envelopes.Envelope, *, delay: float, chosen: settings.Settings) -> Receipt:
-    data = envelopes.encode(envelope, limit=chosen.max_message)
-    items = route(envelope.heading, message_id=envelope.message_id, ttl=envelope.terms.ttl, delay=delay, data=data)
-    deadline = time.monotonic() + GIVE_UP_AFTER
-    pause = FIRST_PAUSE
-    while True:
-        sender.patience = max(FIRST_PAUSE, deadline - time.monotonic())
-        result = _try_once(sender, items)
-        if isinstance(result, Published):
-            break
-        # The id makes it safe: what was stored the first time is a duplicate now.
-        if not is_passing(result) or time.monotonic() + pause > deadline:
-            raise result
-        # Imported here: it is slow, and most messages leave at once.
-        import random
-
-        time.sleep(random.uniform(0, pause))
-        pause = min(LONGEST_PAUSE, pause * 2)
-    level = result.durability or sender.durability
-    return Receipt(envelope, result, leg=settings.leg_of(chosen.url), durability=level)
-
-
-def _try_once(sender: OneShot, items: Sequence[Outgoing]) -> Published | HivebusError:
-    try:
-        results = sender.publish_once(items)
-    except Unknown as error:
-        return error
-    return next((each for each in results if isinstance(each, HivebusError)), results[0])
 
 
 def _with_bus(agent: str, chosen: settings.Settings, act: Callable[[Bus], Awaitable[T]]) -> T:

@@ -29,6 +29,7 @@ from hivebus.capabilities import Feature as Feature
 from hivebus.capabilities import emulated as emulated
 from hivebus.capabilities import native as native
 from hivebus.errors import HivebusError
+from hivebus.offers import ROUTES as ROUTES
 from hivebus.offers import Clock as Clock
 from hivebus.offers import Counts as Counts
 from hivebus.offers import DeadLetters as DeadLetters
@@ -96,6 +97,7 @@ class Published(NamedTuple):
         leg: the road that this is about, where the transport joins several; None for its only one.
         others: the roads on which a copy follows; what became of those is not known yet.
         durability: the level that the server is known to give at this moment; None where it never changes.
+        routes: what `Directory.changes` was when the item was stored, or later; None where that is not counted.
     """
 
     state: Literal["stored", "duplicate", "scheduled"]
@@ -105,6 +107,7 @@ class Published(NamedTuple):
     leg: str | None = None
     others: tuple[str, ...] = ()
     durability: str | None = None
+    routes: int | None = None
 
 
 class Delivery(NamedTuple):

@@ -14,12 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hivebus import registry
 from hivebus.cli.app import App
 from hivebus.cli.link import LOOK, Link
 from hivebus.errors import InvalidMessage, Unavailable, Unknown
 from hivebus.transport import (
     DeadLetter,
     Delivery,
+    Directory,
     Inbox,
     Reader,
     Retry,
@@ -163,6 +165,8 @@ class Taker:
     async def _open(self) -> Reader:
         if self._reader is None:
             self._consumer = f"{CONSUMER_PREFIX}{os.urandom(4).hex()}"
+            if isinstance(self._transport, Directory):
+                await registry.register(self._transport, self._inbox.name, kind="command")
             self._reader = await self._transport.open(self._inbox, consumer=self._consumer, lease=self._lease)
             self._stop.wakes(self._reader.wake)
         return self._reader

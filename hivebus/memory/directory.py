@@ -8,16 +8,21 @@ from copy import deepcopy
 from typing import Any
 
 from hivebus.errors import Conflict
-from hivebus.transport import Entry
+from hivebus.transport import ROUTES, Entry
 
 
 class MemoryDirectory:
-    """Entries by kind and name; what is given in or out is a copy."""
+    """Entries by kind and name; what is given in or out is a copy.
+
+    Attributes:
+        changes: how often the routes have changed.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[str, dict[str, tuple[Entry, float | None]]] = {}
         # One count for all, so that an entry that was deleted and made again has another version.
         self._versions = itertools.count(1)
+        self.changes = 0
 
     def read(self, kind: str, now: float) -> dict[str, Entry]:
         """Return the entries of a kind that have not expired."""
@@ -42,7 +47,10 @@ class MemoryDirectory:
                 cause="somebody else wrote it first",
                 hint="read it again and decide again",
             )
-        entries = self._entries.setdefault(kind, {})
+        if kind == ROUTES and (value is None or name not in live or live[name].value != dict(value)):
+            self.changes += 1
+        # What is over goes with the next write of its kind.
+        entries = self._entries[kind] = {each: self._entries[kind][each] for each in live}
         if value is None:
             entries.pop(name, None)
             return 0

@@ -168,6 +168,9 @@ class MemoryTransport(Transport, Inspectable, Replayable, Tidying, DeadLetters, 
         expires = None if ttl is None else _now() + ttl
         return self._server.directory.write(kind, name, value, expect=expect, expires=expires, now=_now())
 
+    async def changes(self) -> int:
+        return self._server.directory.changes
+
     # --- Inside -----------------------------------------------------------------------------------
 
     @property
@@ -187,7 +190,8 @@ class MemoryTransport(Transport, Inspectable, Replayable, Tidying, DeadLetters, 
             limits.check_encoded(item.data, limit=self._endpoint.limit)
         except InvalidMessage as error:
             return error
-        return self._server.inbox(item.inbox).publish(item, _now())
+        published = self._server.inbox(item.inbox).publish(item, _now())
+        return published._replace(routes=self._server.directory.changes)
 
 
 def _now() -> float:

@@ -137,6 +137,9 @@ class _KeepingFacts(Delegating, Directory):
     ) -> int:
         return await self.inner(Directory).write(kind, name, value, expect=expect, ttl=ttl)
 
+    async def changes(self) -> int | None:
+        return await self.inner(Directory).changes()
+
 
 _MIXINS: Sequence[tuple[type, type[Delegating]]] = (
     (Transport, _Reading),

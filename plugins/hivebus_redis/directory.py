@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from hivebus.errors import Conflict
-from hivebus.transport import Directory, Entry
+from hivebus.transport import ROUTES, Directory, Entry
 from hivebus_redis.connection import Server
+from hivebus_redis.errors import while_away
 from hivebus_redis.layout import Layout
 
 
@@ -41,7 +42,8 @@ class RedisDirectory(Directory):
         )
         # Whoever expects a version must not try twice: its own first attempt would be in the way.
         write = self._server.ask if expect is None else self._server.call
-        version: int = await write("write", (self._layout.directory(kind),), args)
+        counted = (self._layout.changes(),) if kind == ROUTES else ()
+        version: int = await write("write", (self._layout.directory(kind), *counted), args)
         if version < 0:
             raise Conflict(
                 f"{kind}/{name} has another version than {expect}",
@@ -49,3 +51,9 @@ class RedisDirectory(Directory):
                 hint="read it again and decide again",
             )
         return version
+
+    async def changes(self) -> int:
+        """Return how often the routes have changed."""
+        return int(
+            await while_away(lambda: self._server.command("GET", self._layout.changes()), where=self._server.where) or 0
+        )

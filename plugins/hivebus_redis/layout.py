@@ -37,6 +37,10 @@ class Layout:
         """Return the set of the names of all inboxes."""
         return f"{self.namespace}:{{@sys}}:inboxes"
 
+    def changes(self) -> str:
+        """Return the counter of changes of routes."""
+        return f"{self.namespace}:{{@sys}}:changes"
+
     def directory(self, kind: str) -> str:
         """Return the hash of one kind of shared facts."""
         return f"{self.namespace}:{{@sys}}:{kind}"

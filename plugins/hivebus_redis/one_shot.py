@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from hivebus.capabilities import is_as_durable
@@ -86,6 +87,22 @@ class RedisOneShot(OneShot):
         assert isinstance(reply, bytes)
         return int(reply) / 1000
 
+    def read(self, kind: str) -> Mapping[str, Mapping[str, Any]]:
+        """Return the facts of a kind."""
+        # Only who finds out that there are any needs it.
+        import json
+
+        connection = Connection(self._address.url, where=self._address.where, timeout=min(REPLY_TIMEOUT, self.patience))
+        try:
+            reply = self._call(connection, "FCALL", read_prefix() + "read", 1, self._layout.directory(kind))
+        except ReplyError as error:
+            raise translate(error, self._address.where) from error
+        finally:
+            connection.close()
+        assert isinstance(reply, list)
+        rows = [part for part in reply if isinstance(part, bytes)]
+        return {rows[at].decode(): json.loads(rows[at + 2]) for at in range(0, len(rows), 3)}
+
     def _store(self, connection: Connection, item: Outgoing) -> Published | HivebusError:
         keys = (self._layout.meta(item.inbox), self._layout.index())
         words = publish_arguments(item.inbox, [item], self._address)
@@ -137,6 +154,13 @@ class EmbeddedOneShot(OneShot):
             return self._sender(instance.url).publish_once(batch)
         except Unavailable:
             return self._sender(ensure(self._endpoint.namespace).url).publish_once(batch)
+
+    def read(self, kind: str) -> Mapping[str, Mapping[str, Any]]:
+        """Return the facts of a kind; the server is up, since something was published before, or is started."""
+        from hivebus_redis.embedded import ensure, find
+
+        instance = find(self._endpoint.namespace) or ensure(self._endpoint.namespace)
+        return self._sender(instance.url).read(kind)
 
     def _sender(self, url: str) -> RedisOneShot:
         address = parse_endpoint(replace(self._endpoint, url=url))

@@ -41,9 +41,9 @@ def published(
     inbox: str, reply: Sequence[bytes], limits: Limits, *, durability: str | None = None
 ) -> list[Published | HivebusError]:
     """Return one result per message of a ``publish`` call, on a server that gives this *durability*."""
-    readers, idle = (int(number) for number in reply[0].split())
+    readers, idle, routes = (int(number) for number in reply[0].split())
     seconds = None if idle < 0 else idle / 1000
-    stored = Published("stored", "accepted", seconds, readers, durability=durability)
+    stored = Published("stored", "accepted", seconds, readers, durability=durability, routes=routes)
     answers: dict[int, Published | HivebusError] = {
         ord("1"): stored,
         ord("2"): stored._replace(state="duplicate"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hivebus.bus import Bus
-from hivebus.errors import ConfigError, HivebusError, InvalidMessage, QueueFull, Unsupported
+from hivebus.errors import ConfigError, HivebusError, InvalidMessage, NotFound, QueueFull, Unsupported
 from hivebus.hookspecs import RegisterMiddleware, hookimpl
 from hivebus.memory.transport import MemoryTransport
 from hivebus.message import Message
@@ -112,10 +112,10 @@ async def test_every_agent_of_a_list_gets_the_message_under_one_id() -> None:
         assert [(await bus.queue(name)).waiting for name in ("dev", "ops", "qa")] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("to_agent", ["@architects", "*", "broadcast"])
-async def test_what_this_release_does_not_route_is_unsupported(to_agent: str) -> None:
+@pytest.mark.parametrize(("to_agent", "says"), [("@architects", "no pool"), ("*", "nobody"), ("broadcast", "nobody")])
+async def test_an_address_that_means_nobody_is_not_found_and_nothing_is_written(to_agent: str, says: str) -> None:
     async with Bus("memory://", agent="pm") as bus:
-        with pytest.raises(Unsupported, match="is not routed yet"):
+        with pytest.raises(NotFound, match=says):
             await bus.send(to_agent, "x")
 
 
@@ -165,7 +165,7 @@ async def test_send_many_returns_a_receipt_or_an_error_per_message_in_order() ->
         InvalidMessage,
         InvalidMessage,
         QueueFull,
-        Unsupported,
+        NotFound,
         Receipt,
     ]
     assert [result.message_id for result in results if isinstance(result, Receipt)] == [good.message_id, "last"]

@@ -1,6 +1,6 @@
 -- publish: KEYS = meta, index of inboxes. ARGV = inbox, max messages, max bytes, then runs of messages that have
 -- their options in common: count, level, delay in ms, ttl in ms or "", then id and data of each.
--- Returns "<readers> <idle ms or -1>" and one letter per message: 1 stored, 2 duplicate, 3 scheduled, 0 full; where one
+-- Returns "<readers> <idle ms or -1> <changes of routes>" and one letter per message: 1 stored, 2 duplicate, 3 scheduled, 0 full; where one
 -- is full, then "<unsettled messages> <their bytes> <ms that the oldest has waited, or -1>".
 
 local function backlog(k)
@@ -41,6 +41,18 @@ end
 local function schedule(k, id, run, deadline, data, now)
   redis.call('HSET', k.sched, id, run.level .. ':' .. (deadline and string.format('%.0f', deadline) or '') .. ':' .. data)
   add_due(k, k.schedule, after(now, run.delay), 's' .. id)
+end
+
+-- For how long nobody has read the inbox; -1 for ever. Who died without a word was there until the end of its lease.
+local function idle_for(k, seen, now)
+  local lease = redis.call('ZRANGE', k.lease, -1, -1, 'WITHSCORES')[2]
+  local last = math.max(tonumber(seen or -1), tonumber(lease or -1))
+  return last < 0 and -1 or string.format('%.0f', math.max(0, now - last))
+end
+
+-- The counter is beside the index of inboxes, in the same slot.
+local function changes(index)
+  return redis.call('GET', (string.gsub(index, 'inboxes$', 'changes'))) or '0'
 end
 
 local function publish(keys, args)
@@ -85,8 +97,7 @@ local function publish(keys, args)
   if f > 0 then redis.call('MSET', unpack(fresh)) end
   redis.call('HSET', k.meta, 'n', count, 'b', string.format('%.0f', bytes))
   local readers = redis.call('ZCOUNT', k.lease, now, '+inf')
-  local idle = known[3] and math.max(0, now - known[3]) or -1
-  local answer = { readers .. ' ' .. idle, table.concat(results) }
+  local answer = { readers .. ' ' .. (readers == 0 and idle_for(k, known[3], now) or 0) .. ' ' .. changes(keys[2]), table.concat(results) }
   if full then
     local oldest = oldest_waiting(k)
     answer[3] = string.format('%.0f %.0f %.0f', count, bytes, oldest and math.max(0, now - oldest) or -1)
