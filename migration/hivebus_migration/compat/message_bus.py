@@ -13,7 +13,7 @@ from hivebus import Bus, HivebusError
 from hivebus.settings import Settings, load
 from hivebus_migration.compat.message_protocol import AgentMessage, MessageDeliveryStatus
 from hivebus_migration.compat.send_receipt import SendReceipt
-from hivebus_migration.compat.subscription import Handler, Subscription
+from hivebus_migration.compat.subscription import Handler, Subscription, end
 from hivebus_migration.compat.translation import STATUS_WORDS, to_message
 
 OWN_NAME = "message-bus"
@@ -69,9 +69,9 @@ class MessageBus:
         self.running = False
         self._changing = asyncio.Lock()
         self._opening = asyncio.Lock()
-        self._closing: asyncio.Task[None] | None = None
+        self._open = AsyncExitStack()
         self._subscriptions: dict[str, Subscription] = {}
-        self._ending: list[Subscription] = []
+        self._ending: set[Subscription] = set()
 
     async def start(self) -> None:
         """Connect; harmless when it is running.
@@ -83,7 +83,6 @@ class MessageBus:
             if self.running:
                 return
             self._settings = await asyncio.to_thread(load)
-            self._open = AsyncExitStack()
             self._buses: dict[str, Bus] = {}
             await self._bus_of(OWN_NAME)
             self.running = True
@@ -91,14 +90,13 @@ class MessageBus:
     async def shutdown(self) -> None:
         """Let running handlers finish and disconnect; what was not handled waits for the next start."""
         async with self._changing:
-            if self.running:
-                self.running = False
-                self._ending = [*self._subscriptions.values()]
-                self._subscriptions.clear()
-                self._closing = asyncio.create_task(_close(self._ending, self._open))
-        # A handler that ends it all cannot wait for itself.
-        if self._closing is not None and not any(each.is_calling for each in self._ending):
-            await asyncio.shield(self._closing)
+            self.running = False
+            self._ending.update(self._subscriptions.values())
+            self._subscriptions.clear()
+            still_open, self._open = self._open, AsyncExitStack()
+        # Last, since handlers that finish may have something to say.
+        async with still_open:
+            await end(self._ending)
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncGenerator[Self]:
@@ -145,15 +143,19 @@ class MessageBus:
             if name in self._subscriptions:
                 _log.warning("the mail of %s is handled already, by another handler of this bus", agent_name)
                 return False
-            self._subscriptions[name] = Subscription(await self._bus_of(name), message_handler)
+            subscription = await Subscription.begin(Bus(self.config.redis_url, agent=name), message_handler)
+            self._subscriptions[name] = subscription
+            subscription.running.add_done_callback(lambda _: self._ending.discard(subscription))
             return True
 
     async def unsubscribe_from_agent(self, agent_name: str) -> None:
         """Let the handler that runs finish, and read no more; what comes from now on waits."""
         async with self._changing:
             subscription = self._subscriptions.pop(self.name_of(agent_name), None) if self.running else None
-        if subscription is not None:
-            await subscription.close()
+            if subscription is None:
+                return
+            self._ending.add(subscription)
+        await end([subscription])
 
     async def acknowledge_message(self, message_id: str) -> bool:
         """Acknowledge what one of this bus's handlers is working on, also if that handler fails afterwards.
@@ -217,8 +219,3 @@ class MessageBus:
                 bus = Bus(self.config.redis_url, agent=agent)
                 self._buses[agent] = await self._open.enter_async_context(bus)
             return self._buses[agent]
-
-
-async def _close(subscriptions: list[Subscription], still_open: AsyncExitStack) -> None:
-    await asyncio.gather(*(each.close() for each in subscriptions))
-    await still_open.aclose()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AsyncExitStack
 from inspect import isawaitable
+from typing import Self
 
 from hivebus import Bus, Message
 from hivebus_migration.compat.message_protocol import AgentMessage
@@ -20,9 +22,7 @@ class Subscription:
 
     A handler that returns acknowledges its message, one that raises gets it again. What it returns is not looked at.
 
-    Args:
-        bus: an open bus of that agent.
-        handler: async or not.
+    It is registered, so that what is for everybody reaches it. Made by `begin`, which connects.
     """
 
     def __init__(self, bus: Bus, handler: Handler) -> None:
@@ -31,9 +31,22 @@ class Subscription:
         self._in_hand: dict[str, asyncio.Task[object] | None] = {}
         self._acknowledged: set[str] = set()
         bus.on()(self._handle)
-        # The program that holds this one is told to end by signals, and ends this one.
-        self._running = asyncio.create_task(bus.run(concurrency=1, signals=False))
-        self._running.add_done_callback(self._say_how_it_ended)
+        self.running = asyncio.create_task(self._run())
+        self.running.add_done_callback(self._say_how_it_ended)
+
+    @classmethod
+    async def begin(cls, bus: Bus, handler: Handler) -> Self:
+        """Connect, and hand mail to *handler*, async or not, from now on.
+
+        Args:
+            bus: of that agent, not open yet; it is closed with the subscription.
+        """
+        async with AsyncExitStack() as undo:
+            await undo.enter_async_context(bus)
+            # To no topic: that registers it.
+            await bus.subscribe()
+            undo.pop_all()
+        return cls(bus, handler)
 
     def acknowledge(self, message_id: str) -> bool:
         """Have what is being handled acknowledged, however its handler ends; False for anything else."""
@@ -47,12 +60,16 @@ class Subscription:
         """Whether it is its own handler that asks."""
         return asyncio.current_task() in self._in_hand.values()
 
-    async def close(self) -> None:
+    def stop(self) -> None:
         """Let the handler that runs finish, hand back what none has seen, and take no more."""
         self._bus.stop()
-        # A handler may say that it has had enough: it cannot be waited for by itself.
-        if not self.is_calling:
-            await asyncio.wait([self._running])
+
+    async def _run(self) -> None:
+        try:
+            # The program that holds this one is told by signals to end, and ends this one.
+            await self._bus.run(concurrency=1, signals=False)
+        finally:
+            await self._bus.__aexit__(None, None, None)
 
     async def _handle(self, message: Message) -> None:
         self._in_hand[message.message_id] = asyncio.current_task()
@@ -71,3 +88,11 @@ class Subscription:
     def _say_how_it_ended(self, running: asyncio.Task[None]) -> None:
         if not running.cancelled() and (error := running.exception()):
             _log.error("the mail of %s is not handled any more: %s", self._bus.agent, error)
+
+
+async def end(subscriptions: Collection[Subscription]) -> None:
+    """Stop all of them, and return when they have ended, but for one whose own handler asks: it waits for us."""
+    for each in subscriptions:
+        each.stop()
+    if others := [each.running for each in subscriptions if not each.is_calling]:
+        await asyncio.wait(others)
