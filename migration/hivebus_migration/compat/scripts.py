@@ -6,7 +6,6 @@ They stand in for a process per message, so they import no model, no event loop 
 from __future__ import annotations
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
 from hivebus.errors import HivebusError
@@ -74,6 +73,8 @@ def _receipt(target: str, message: str, sender: str) -> Receipt:
     if not _is_in_a_loop():
         return deliver()
     # Code of before calls this from coroutines, too, and is held up by it as it was.
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(1, "hivebus-send") as thread:
         return thread.submit(deliver).result()
 
