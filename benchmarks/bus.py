@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from time import perf_counter, time
+from typing import cast
 
 from benchmarks.raw import TICKS
-from hivebus import Bus, Message, Receipt
+from hivebus import Bus, Message, Receipt, registry
+from hivebus.opening import connect
+from hivebus.transport import Directory
 
 TASKS = 50
 CONTENT = "x" * 200
@@ -23,6 +26,16 @@ async def produce(url: str, count: int) -> float:
 
         await asyncio.gather(*(work(count // TASKS) for _ in range(TASKS)))
         return perf_counter() - began
+
+
+async def subscribe(url: str, agents: int) -> None:
+    """Register agents, each with a pattern of its own."""
+    opened = await connect(url, namespace=None, durability=None, require=(), plugins=())
+    directory = cast(Directory, opened.transport)
+    for number in range(agents):
+        await registry.register(directory, f"agent-{number}")
+        await registry.subscribe(directory, f"agent-{number}", [f"agent.*.event-{number}"])
+    await opened.transport.close()
 
 
 async def offer(url: str, count: int, *, rate: float) -> float:

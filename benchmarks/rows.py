@@ -43,6 +43,17 @@ def concurrent_sends(url: str, *, count: int = 30_000) -> tuple[float, float]:
     return count / slow, count / ours
 
 
+def routed_sends(url: str, *, count: int = 30_000, agents: int = 1000) -> tuple[float, float]:
+    """Return microseconds per send, with no agent registered and with as many that have subscribed to patterns."""
+    empty(url)
+    asyncio.run(bus.produce(url, count // 10))
+    plain = asyncio.run(bus.produce(url, count))
+    empty(url)
+    asyncio.run(bus.subscribe(url, agents))
+    routed = asyncio.run(bus.produce(url, count))
+    return plain / count * 1e6, routed / count * 1e6
+
+
 def one_at_a_time(url: str, *, count: int = 1_000) -> tuple[float, float]:
     """Return the 95th percentile in ms from send to handler, raw and hivebus."""
     empty(url)

@@ -49,6 +49,10 @@ class Outbox:
             return self._send_patiently(item)
         return self._batcher.submit(item)
 
+    def send_impatiently(self, item: Outgoing) -> Awaitable[Published]:
+        """Return what `send` returns, and never wait for room."""
+        return self._batcher.submit(item)
+
     async def drain(self) -> None:
         """Return when everything that was submitted is answered."""
         await self._batcher.drain()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from hivebus import registry
 from hivebus.errors import HivebusError
@@ -39,9 +40,19 @@ class Heart:
             await asyncio.wait([self._beating])
 
     async def _beat(self, directory: Directory) -> None:
+        with suppress(HivebusError):
+            await self._warn_of_a_move(directory)
         while True:
             await asyncio.sleep(self._every)
             try:
                 await registry.register(directory, self._agent)
             except HivebusError as error:
                 _log.warning("no sign of life could be given, trying again", extra={"error": str(error)})
+
+    async def _warn_of_a_move(self, directory: Directory) -> None:
+        moved_to = (await registry.read(directory)).moved.get(self._agent)
+        if moved_to is not None:
+            _log.warning(
+                "this agent was renamed, and its mail goes to its new name",
+                extra={"agent": self._agent, "moved_to": moved_to, "undo": f"hivebus agents forget {self._agent}"},
+            )

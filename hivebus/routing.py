@@ -7,8 +7,7 @@ who reads it, and when again, is the business of `hivebus.guiding`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any
 
 from hivebus.address import parse_address
 from hivebus.errors import InvalidMessage, NotFound, Unsupported
@@ -24,7 +23,10 @@ MOVES = 8
 NOTHING: Mapping[str, Any] = {}
 
 
-class Way(NamedTuple):
+# Plain classes: a process per message defines them anew each time, and a named tuple takes ten times as long for that.
+
+
+class Way:
     """Where messages of one heading go.
 
     Attributes:
@@ -32,16 +34,22 @@ class Way(NamedTuple):
         addressed: how many of *inboxes* are theirs.
     """
 
-    names: tuple[str, ...]
-    inboxes: tuple[str, ...]
-    addressed: int
+    __slots__ = ("addressed", "inboxes", "names")
+
+    def __init__(self, names: tuple[str, ...], inboxes: tuple[str, ...], addressed: int) -> None:
+        self.names = names
+        self.inboxes = inboxes
+        self.addressed = addressed
 
 
-class Fallback(NamedTuple):
+class Fallback:
     """Who gets the mail of an agent that has not been seen for *after* seconds."""
 
-    to: str
-    after: float
+    __slots__ = ("after", "to")
+
+    def __init__(self, to: str, after: float) -> None:
+        self.to = to
+        self.after = after
 
 
 class Routes:
@@ -164,6 +172,9 @@ def _fallbacks(entries: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, 
 
 
 def _no_pool(name: str, pools: Sequence[str]) -> NotFound:
+    # Imported late: a process per message never needs it.
+    from difflib import get_close_matches
+
     close = get_close_matches(name, pools, n=3)
     meant = " or ".join(f"@{each}" for each in close)
     known = ", ".join(f"@{each}" for each in sorted(pools)[:5])

@@ -215,9 +215,9 @@ class Sending:
         answers = {inbox: each for inbox, each in told.addressed.items() if isinstance(each, Published)}
         if len(answers) == 1:
             ((inbox, published),) = answers.items()
-            return self._receipt(sent, published, inbox=inbox, remarks=told.remarks)
+            return self._receipt(sent, published, inbox=told.rerouted.get(inbox, inbox), remarks=told.remarks)
         published = min(answers.values(), key=lambda each: each.state != "duplicate")
-        notes = [note for inbox, each in answers.items() for note in notes_on(inbox, each)]
+        notes = [note for inbox, each in answers.items() for note in notes_on(told.rerouted.get(inbox, inbox), each)]
         # What is known of readers is told inbox by inbox.
         return self._receipt(sent, published._replace(readers=None), remarks=[*notes, *told.remarks])
 

@@ -52,7 +52,9 @@ def send_once(
             return None
         routes = Routes(facts, version=told)
         way = routes.way(heading, way.names)
-    if any(inbox in routes.fallbacks for inbox in way.inboxes[: way.addressed]):
+    addressed = way.inboxes[: way.addressed]
+    if any(inbox in routes.fallbacks for inbox in addressed) or not set(addressed) <= set(way.names):
+        # It takes a bus to take it back from where it is.
         return None
     return _receipt(sender, envelope, way, answers, leg=settings.leg_of(chosen.url))
 
@@ -100,11 +102,7 @@ def _wait(pause: float) -> float:
 def _receipt(
     sender: OneShot, envelope: envelopes.Envelope, way: Way, answers: Mapping[str, Result], *, leg: str
 ) -> Receipt:
-    remarks = [
-        f"{name} was renamed: it went to {inbox}"
-        for name, inbox in zip(way.names, way.inboxes, strict=False)
-        if name != inbox and len(way.names) == way.addressed
-    ]
+    remarks: list[str] = []
     published: Published | None = None
     for place, inbox in enumerate(way.inboxes):
         answer = answers[inbox]
@@ -120,12 +118,7 @@ def _receipt(
             raise answer
     assert published is not None
     level = published.durability or sender.durability
-    known = published if way.addressed == 1 else published._replace(readers=None)
-    return Receipt(
-        envelope,
-        known,
-        leg=leg,
-        durability=level,
-        inbox=way.inboxes[0] if way.addressed == 1 else None,
-        remarks=remarks,
-    )
+    if way.addressed == 1:
+        return Receipt(envelope, published, leg=leg, durability=level, remarks=remarks)
+    # What is known of readers is told inbox by inbox.
+    return Receipt(envelope, published._replace(readers=None), leg=leg, durability=level, remarks=remarks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hivebus.cancelling import cancel
@@ -27,11 +28,13 @@ class Spread:
 
     Attributes:
         addressed: the answer for each inbox that the address means; copies: for each subscriber.
+        rerouted: whose inbox it is in instead, by the addressee that is gone.
         remarks: what its sender may want to know.
     """
 
     addressed: dict[str, Result] = field(default_factory=dict)
     copies: dict[str, Result] = field(default_factory=dict)
+    rerouted: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -64,10 +67,11 @@ class Spreading:
         """
         results = dict(done or {})
         while True:
-            results |= await self._send_all(item, [inbox for inbox in way.inboxes if inbox not in results])
+            results |= await self._send_all(item, [inbox for inbox in way.inboxes if inbox not in results], way)
             way = await self._newer(heading, way, results.values())
             if all(inbox in results for inbox in way.inboxes):
                 break
+        await self._take_back(item, [inbox for inbox in results if inbox not in way.inboxes])
         told = Spread()
         for place, inbox in enumerate(way.inboxes):
             (told.addressed if place < way.addressed else told.copies)[inbox] = results[inbox]
@@ -77,8 +81,13 @@ class Spreading:
             await self._reroute(item, told, mark)
         return told
 
-    async def _send_all(self, item: Outgoing, inboxes: Sequence[str]) -> dict[str, Result]:
-        sending = (self._outbox.send(item._replace(inbox=inbox)) for inbox in inboxes)
+    async def _send_all(self, item: Outgoing, inboxes: Sequence[str], way: Way) -> dict[str, Result]:
+        addressed = way.inboxes[: way.addressed]
+        sending = (
+            # A sender that waits for room waits for whom it writes to, and for nobody else.
+            (self._outbox.send if inbox in addressed else self._outbox.send_impatiently)(item._replace(inbox=inbox))
+            for inbox in inboxes
+        )
         answers = await asyncio.gather(*sending, return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, HivebusError):
@@ -99,6 +108,13 @@ class Spreading:
                 hint="send again with the same message_id: it is stored once",
             ) from error
         return routes.way(heading, way.names)
+
+    async def _take_back(self, item: Outgoing, strays: Sequence[str]) -> None:
+        """Take the message out of inboxes that it was not meant for: their agent was renamed, or has unsubscribed."""
+        if strays and isinstance(self._transport, Schedules) and isinstance(self._transport, Inspectable):
+            # Who has taken it meanwhile has it twice, under one id; and who cannot be asked keeps it.
+            with suppress(HivebusError):
+                await cancel(item.message_id, strays, schedules=self._transport, inspectable=self._transport)
 
     def _moves(self, way: Way) -> list[tuple[str, str]]:
         homes = ((name, self._guiding.routes.home_of(name)) for name in way.names)
@@ -141,7 +157,11 @@ class Spreading:
         if not taken:
             return  # somebody was faster, and works on it
         inbox = self._guiding.routes.home_of(name)
-        told.addressed[gone] = (await self._send_all(item._replace(data=mark(gone)), [inbox]))[inbox]
+        told.rerouted[gone] = inbox
+        try:
+            told.addressed[gone] = await self._outbox.send(item._replace(inbox=inbox, data=mark(gone)))
+        except HivebusError as error:
+            told.addressed[gone] = error
         told.remarks.append(f"{gone} {seen_ago(result)}: rerouted to {fallback.to}")
 
 

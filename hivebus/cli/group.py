@@ -12,6 +12,7 @@ from hivebus.errors import ConfigError
 SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Send and receive": {
         "send": ("hivebus.cli.send:send", "Send one message"),
+        "broadcast": ("hivebus.cli.broadcast:broadcast", "Send one message to everybody"),
         "cancel": ("hivebus.cli.cancel:cancel", "Take back a message that nobody was handed yet"),
         "inbox": ("hivebus.cli.inbox:inbox", "List what you hold and what waits for you; takes nothing"),
         "receive": ("hivebus.cli.receive:receive", "Take messages out of your inbox, under a lease"),
@@ -22,6 +23,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Watch": {
         "trace": ("hivebus.cli.trace:trace", "Show what became of one message"),
+        "agents": ("hivebus.cli.agents:agents", "List the agents, who is there, and what waits for each"),
         "queues": ("hivebus.cli.queues:queues", "Count what waits in every inbox"),
         "replay": ("hivebus.cli.replay:replay", "Send a part of an agent's history again"),
         "dlq": ("hivebus.cli.dlq:dlq", "Look at the dead letters, queue them again, or delete them"),

@@ -13,7 +13,16 @@ from hivebus import opening
 from hivebus.cli.app import App
 from hivebus.codec import Codec
 from hivebus.errors import InvalidMessage, NotFound, Unsupported
-from hivebus.transport import Capabilities, DeadLetters, Inspectable, Located, Publisher, Schedules, Transport
+from hivebus.transport import (
+    Capabilities,
+    DeadLetters,
+    Directory,
+    Inspectable,
+    Located,
+    Publisher,
+    Schedules,
+    Transport,
+)
 
 if TYPE_CHECKING:
     # The model is imported when a message is read: most commands never do, and it takes a quarter of their time.
@@ -56,6 +65,12 @@ class Link:
         if isinstance(self.transport, DeadLetters):
             return self.transport
         raise _unable("list dead letters", DeadLetters)
+
+    def directory(self, *, to: str) -> Directory:
+        """Return the transport as one that keeps shared facts; *to* says what for."""
+        if isinstance(self.transport, Directory):
+            return self.transport
+        raise _unable(to, Directory)
 
     def schedules(self) -> Schedules:
         """Return the transport as one that takes messages back."""

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
 from hivebus.cli.app import App
 from hivebus.cli.link import Link, connect, run
-from hivebus.cli.options import command, duration_type
+from hivebus.cli.options import command
 from hivebus.cli.output import document, duration, table
 from hivebus.cli.queues_trim import trim
+from hivebus.cli.watching import watch_option, watched
 from hivebus.tidying import Tidying
 
 HEAD = ("AGENT", "WAITING", "IN FLIGHT", "RETRYING", "SCHEDULED", "DEAD", "OLDEST", "CONSUMERS")
-CLEAR = "\x1b[H\x1b[2J"
 
 
 class _Queues(click.Group):
@@ -28,14 +26,7 @@ class _Queues(click.Group):
 
 
 @command("queues", examples=["hivebus queues --watch 5s", "hivebus queues trim --dry-run"], cls=_Queues)
-@click.option(
-    "--watch",
-    type=duration_type(lowest=0.2),
-    is_flag=False,
-    flag_value="2s",
-    metavar="[EVERY]",
-    help="Look again, until Ctrl-C.",
-)
+@watch_option()
 def queues(app: App, *, watch: float | None) -> None:
     """Count what waits in every inbox.
 
@@ -44,20 +35,12 @@ def queues(app: App, *, watch: float | None) -> None:
     """
     if click.get_current_context().invoked_subcommand is not None:
         return
-    if watch is None:
-        _show(app, run(_counts(app)))
-        return
-    try:
-        while True:
-            counts = run(_counts(app))
-            if sys.stdout.isatty() and not app.as_json:
-                sys.stdout.write(CLEAR)
-            _show(app, counts)
-            sys.stdout.flush()
-            app.quiet = True
-            time.sleep(watch)
-    except KeyboardInterrupt:
-        return  # a watch has no other end
+
+    def look() -> Callable[[], None]:
+        counts = run(_counts(app))
+        return lambda: _show(app, counts)
+
+    watched(app, watch, look)
 
 
 async def _counts(app: App) -> list[dict[str, Any]]:

@@ -116,7 +116,7 @@ def send(
     """
     if at is not None and delay is not None:
         raise click.UsageError("give --at or --delay, not both")
-    content = _content(text, data, limit=app.settings.max_message)
+    content = content_of(text, data, limit=app.settings.max_message)
     from hivebus import sync
 
     recipients = _recipients(app, to)
@@ -175,7 +175,8 @@ def _recipients(app: App, to: str) -> str | list[str]:
     return names[0] if len(names) == 1 else names
 
 
-def _content(text: str | None, data: str | None, *, limit: int) -> Any:
+def content_of(text: str | None, data: str | None, *, limit: int) -> Any:
+    """Return what a command shall send: TEXT verbatim, --data, or what comes on stdin."""
     if text is not None and data is not None:
         raise click.UsageError("give TEXT or --data, not both")
     if data is not None:

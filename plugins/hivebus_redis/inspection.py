@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import cast
 
@@ -9,6 +10,9 @@ from hivebus.transport import Clock, Counts, DeadLetters, Inspectable, Located, 
 from hivebus_redis.connection import Server, Word
 from hivebus_redis.errors import while_away
 from hivebus_redis.layout import Layout
+
+PAGE = 100
+"""How many inboxes are asked at once."""
 
 
 class RedisInspection(Inspectable, DeadLetters, Schedules, Clock):
@@ -26,13 +30,18 @@ class RedisInspection(Inspectable, DeadLetters, Schedules, Clock):
 
     async def counts(self, inboxes: Sequence[str]) -> Sequence[Counts]:
         """Return one count per inbox."""
-        return [_counts(await self._call("counts", inbox, ["main"])) for inbox in inboxes]
+        rows: list[Sequence[object]] = []
+        for page in (inboxes[at : at + PAGE] for at in range(0, len(inboxes), PAGE)):
+            rows += await asyncio.gather(*(self._call("counts", inbox, ["main"]) for inbox in page))
+        return [_counts(row) for row in rows]
 
     async def locate(self, ids: Sequence[str], inboxes: Sequence[str]) -> Sequence[Located]:
         """Return where each id is known."""
+        # All are under way at once, in pages: a broadcast asks for many.
         found: list[Located] = []
-        for inbox in inboxes:
-            found += [located(inbox, row) for row in await self._call("locate", inbox, ["main", *ids])]
+        for page in (inboxes[at : at + PAGE] for at in range(0, len(inboxes), PAGE)):
+            answers = await asyncio.gather(*(self._call("locate", inbox, ["main", *ids]) for inbox in page))
+            found += [located(inbox, row) for inbox, rows in zip(page, answers, strict=True) for row in rows]
         return found
 
     async def peek(self, inbox: str, *, limit: int) -> Sequence[Located]:

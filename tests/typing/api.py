@@ -5,11 +5,12 @@ A line with a ``type: ignore`` is a mistake that must stay one: mypy complains w
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, assert_type
 
 import hivebus
 from hivebus import Bus, HivebusError, Message, MessageType, Priority, Receipt, Reject
+from hivebus.broadcasting import Broadcast
 from hivebus.codec import Codec
 from hivebus.delivery import Handed
 from hivebus.hookspecs import hookimpl
@@ -47,6 +48,15 @@ async def sends(bus: Bus, message: Message) -> None:
     assert_type(await bus.send_many([message]), list[Receipt | HivebusError])
     assert_type(await bus.reply(message, None, message_type=MessageType.ANSWER), Receipt)
 
+    outcome = await bus.broadcast("x", agents=["dev"], live_only=True, wait="acked", timeout=5, priority=5, ttl=60)
+    assert_type(outcome, Broadcast)
+    assert_type(outcome.receipts, Mapping[str, Receipt])
+    assert_type(outcome.refused, Mapping[str, HivebusError])
+    assert_type(outcome.silent, tuple[str, ...])
+    assert_type(await bus.subscribe("agent.#", "agent.*.event"), None)
+
+    await bus.broadcast("x", wait="read")  # type: ignore[arg-type]
+    await bus.broadcast("x", prioritty="high")  # type: ignore[call-arg]
     await bus.send("pm-agent", "x", "question")  # type: ignore[call-arg]
     await bus.send("pm-agent")  # type: ignore[call-arg]
     await bus.send("pm-agent", "x", prioritty="high")  # type: ignore[call-arg]

@@ -8,7 +8,7 @@ from typing import cast
 from hivebus.errors import Conflict
 from hivebus.testing.harness import Harness, expect
 from hivebus.testing.promises import promise
-from hivebus.transport import Directory
+from hivebus.transport import ROUTES, Directory
 
 
 @promise(Directory, proves="directory")
@@ -76,6 +76,28 @@ async def a_fact_with_an_end_disappears(h: Harness) -> None:
     await h.eventually(gone, "a fact outlived its time")
     left = sorted(await h.directory.read(kind))
     expect(left == ["lasting", "plain"], f"2 facts should be left and {left} are")
+
+
+@promise(Directory, proves="directory")
+async def a_change_of_routes_is_counted(h: Harness) -> None:
+    """Where changes of routes are counted, writing the same again is none, and publishing tells the count."""
+    before = await h.directory.changes()
+    if before is None:
+        return
+    name = h.inbox()
+    for facts in ({"subscriptions": ["agent.#"]}, {"subscriptions": ["agent.*.event"]}):
+        await h.directory.write(ROUTES, name, facts)
+    changed = await h.directory.changes() or 0
+    expect(changed > before, f"a route was changed, and the count is {changed} after {before}")
+    await h.directory.write(ROUTES, name, facts)
+    await h.directory.write(h.inbox(), name, facts)
+    again = await h.directory.changes()
+    expect(again == changed, f"no route was changed, and the count is {again} after {changed}")
+    (published,) = await h.publish(h.message(h.inbox()))
+    expect(published.routes in (again, None), f"the count is {again}, and a publish was told {published.routes}")
+    await h.directory.write(ROUTES, name, None)
+    left = await h.directory.changes() or 0
+    expect(left > changed, f"a route was deleted, and the count is {left} after {changed}")
 
 
 async def _conflicts(h: Harness, kind: str, *, expected: int) -> bool:

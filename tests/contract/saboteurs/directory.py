@@ -44,3 +44,9 @@ class ComparesAndThenSets(Honest):
 class KeepsFactsForEver(Honest):
     async def write(self, kind: str, name: str, value: Any, *, expect: int | None = None, ttl: Any = None) -> int:
         return await super().write(kind, name, value, expect=expect)
+
+
+@sabotages("a_change_of_routes_is_counted")
+class CountsNoChanges(Honest):
+    async def changes(self) -> int:
+        return 0
