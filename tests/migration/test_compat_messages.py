@@ -304,3 +304,15 @@ def test_a_message_to_everybody_says_so_as_before() -> None:
     for everybody in ("*", "broadcast"):
         told = hivebus.Message(from_agent="a", to_agent=everybody, body={"content": "x"})
         assert from_message(told, agent="c").to_agent == "broadcast"
+
+
+def test_answers_count_how_many_messages_led_to_them() -> None:
+    turn = there_and_back(message())
+    for hops in range(1, 4):
+        turn = there_and_back(turn.create_reply({"content": "y"}))
+        assert turn.hops == hops
+        assert (to_message(turn, name_of=lambda name: name).model_extra or {})["hops"] == hops
+    assert "hops" not in turn.to_dict()
+    for nonsense in ("many", -1, True, 1.5):
+        told = hivebus.Message(from_agent="a", to_agent="b", body={"content": "x"}, hops=nonsense)
+        assert from_message(told, agent="b").hops == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Self
@@ -65,6 +65,9 @@ class AgentMessage:
     delivery_options: DeliveryOptions = field(default_factory=DeliveryOptions)
     metadata: dict[str, Any] = field(default_factory=dict)
 
+    # How many messages led to it, each the answer to another. No field: those are what they were before.
+    hops = 0
+
     def __post_init__(self) -> None:
         if not self.from_agent:
             raise ValueError("from_agent cannot be empty")
@@ -105,7 +108,7 @@ class AgentMessage:
 
     def create_reply(self, body: dict[str, Any], message_type: MessageType | None = None) -> AgentMessage:
         """Return an answer to it: back to where replies shall go, on the same level, in the same conversation."""
-        return AgentMessage(
+        reply = AgentMessage(
             from_agent=self.to_agent,
             to_agent=self.from_agent if is_id_of_answered(self) else self.reply_to or self.from_agent,
             message_type=message_type or MessageType.ANSWER,
@@ -114,6 +117,8 @@ class AgentMessage:
             reply_to=self.message_id,
             priority=self.priority,
         )
+        reply.hops = self.hops + 1
+        return reply
 
     def is_expired(self) -> bool:
         """Tell whether its time is over, by the clocks of its sender and of this machine."""
@@ -224,4 +229,6 @@ def is_id_of_answered(message: AgentMessage) -> bool:
 
 def answer_from(message: AgentMessage, *, agent: str, content: str, context: dict[str, Any] | None) -> AgentMessage:
     """Return the reply of *agent*, also to what was sent to everybody."""
-    return replace(message.create_reply({"content": content, "context": context or {}}), from_agent=agent)
+    reply = message.create_reply({"content": content, "context": context or {}})
+    reply.from_agent = agent
+    return reply

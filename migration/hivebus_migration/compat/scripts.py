@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
+import hivebus
 from hivebus.errors import HivebusError
 from hivebus.notice import default_server
 from hivebus.receipt import Receipt
 from hivebus.settings import load
-from hivebus.sync import send
 
 AGENTS = (
     "documentation-agent",
@@ -68,7 +68,7 @@ def _receipt(target: str, message: str, sender: str) -> Receipt:
         sys.stderr.write(f"{default_server(settings)}\n")
 
     def deliver() -> Receipt:
-        return send(settings.name_of(target), message, from_agent=settings.name_of(sender))
+        return hivebus.send(settings.name_of(target), message, from_agent=settings.name_of(sender))
 
     if not _is_in_a_loop():
         return deliver()

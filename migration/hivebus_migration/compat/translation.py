@@ -56,6 +56,7 @@ def to_message(message: AgentMessage, *, name_of: Callable[[str], str]) -> Messa
         delivery_options=delivery,
         correlation_id=message.correlation_id,
         reply_to=None if answers or message.reply_to is None else name_of(message.reply_to),
+        **({"hops": message.hops} if message.hops else {}),
     )
 
 
@@ -63,7 +64,7 @@ def from_message(message: Message, *, agent: str) -> AgentMessage:
     """Return the message as a handler of before gets it; *agent* is whose inbox it came from."""
     options = message.delivery_options
     persistent = bool((options.model_extra or {}).get("persistent", True))
-    return AgentMessage(
+    received = AgentMessage(
         from_agent=message.from_agent,
         to_agent=_recipient(message, agent=agent),
         message_type=message_type_of(message.message_type),
@@ -82,6 +83,9 @@ def from_message(message: Message, *, agent: str) -> AgentMessage:
         ),
         metadata=dict(message.body.metadata),
     )
+    hops = (message.model_extra or {}).get("hops")
+    received.hops = hops if type(hops) is int and hops > 0 else 0
+    return received
 
 
 def message_type_of(name: str) -> MessageType:
