@@ -30,5 +30,5 @@ def register_commands(register: RegisterCommand) -> None:
     register(
         "compat",
         "hivebus_migration.compat.command:compat",
-        summary="Let code that was written for the message bus before go on as it is",
+        summary="Let code that was written for message_bus go on as it is",
     )

@@ -11,7 +11,7 @@ from hivebus.cli.options import command, group
 
 @group("compat", examples=["hivebus compat install --dry-run", "hivebus compat uninstall --dir ~/agent-hive"])
 def compat() -> None:
-    """Let code that was written for the message bus before go on as it is."""
+    """Let code that was written for message_bus go on as it is."""
 
 
 @command(
