@@ -175,6 +175,16 @@ async def test_who_only_sends_takes_nobodys_mail() -> None:
     assert [each.body["content"] for each in await read("frontend-agent")] == ["for you"]
 
 
+async def test_saboteur_a_sender_that_reads_is_noticed() -> None:
+    await send_to_agent("frontend-agent", "for you", "pm-agent")
+    comm = AgentCommunicator("frontend-agent")
+    # As before, when sending subscribed as the sender.
+    comm.set_message_handler(lambda message: None)
+    async with comm.lifespan(), asyncio.timeout(30):
+        while await comm.get_pending_messages_count():
+            await asyncio.sleep(0.02)
+
+
 async def test_two_agents_of_one_process_get_their_own_mail() -> None:
     inboxes = {name: Inbox(20) for name in ("pm-agent", "frontend-agent")}
     async with MessageBus().lifespan() as bus:
