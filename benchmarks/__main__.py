@@ -50,6 +50,7 @@ ROWS = (
     # 1,000 agents with patterns against none.
     Row(name="routes", unit="us", measure=rows.routed_sends, figure="percent", floor=10, aim=5),
     Row(name="ping", unit="ms p95", measure=rows.one_at_a_time, figure="ratio", floor=2.5, aim=1.5),
+    Row(name="ask", unit="ms p95", measure=rows.ask, figure="value", floor=3, aim=2),
     Row(
         name="offered-10k",
         unit="ms p99",

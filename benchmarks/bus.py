@@ -93,3 +93,24 @@ async def ping(url: str, count: int) -> list[float]:
         receiver.stop()
         await running
     return latencies
+
+
+async def ask(url: str, count: int) -> list[float]:
+    """One question at a time, answered by what a handler in the same process returns; return each round trip."""
+    trips: list[float] = []
+    async with Bus(url, agent="expert") as expert, Bus(url, agent="asker") as asker:
+
+        @expert.on()
+        async def answer(message: Message) -> str:
+            return CONTENT
+
+        running = asyncio.create_task(expert.run())
+        await asker.ask("expert", CONTENT)
+        for _ in range(count):
+            await asyncio.sleep(0.001)
+            began = perf_counter()
+            await asker.ask("expert", CONTENT)
+            trips.append(perf_counter() - began)
+        expert.stop()
+        await running
+    return trips

@@ -63,6 +63,15 @@ def one_at_a_time(url: str, *, count: int = 1_000) -> tuple[float, float]:
     return percentile(slow, 95), percentile(asyncio.run(bus.ping(url, count)), 95)
 
 
+def ask(url: str, *, count: int = 1_000) -> tuple[float, float]:
+    """Return the 95th percentile in ms of a raw ping, one way, and of a question and its answer, there and back."""
+    empty(url)
+    asyncio.run(raw.prepare(url))
+    slow = asyncio.run(raw.ping(url, count, PAYLOAD))
+    empty(url)
+    return percentile(slow, 95), percentile(asyncio.run(bus.ask(url, count)), 95)
+
+
 def offered(url: str, *, rate: float, seconds: float = 3.0) -> tuple[float, float]:
     """Return the 99th percentile in ms from send to handler at a fixed rate, raw and hivebus."""
     count = int(rate * seconds)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hivebus.message import Message, MessageType, Priority
     from hivebus.receipt import Receipt
     from hivebus.short import send_message, stream_consume
-    from hivebus.sync import broadcast, receive, reply, send, send_many, status
+    from hivebus.sync import ask, broadcast, receive, reply, send, send_many, status
 
 __all__ = [
     "Bus",
@@ -27,6 +27,7 @@ __all__ = [
     "Priority",
     "Receipt",
     "Reject",
+    "ask",
     "broadcast",
     "receive",
     "reply",
@@ -45,6 +46,7 @@ _HOMES = {
     "Priority": "message",
     "Receipt": "receipt",
     "Reject": "errors",
+    "ask": "sync",
     "broadcast": "sync",
     "receive": "sync",
     "reply": "sync",

@@ -10,6 +10,8 @@ from hivebus import limits
 EVERYONE = ("*", "broadcast")
 _SHADOW = "~shadow"
 """No agent can be called so."""
+_MARK = "~"
+"""Stands between the name of an agent and what makes another inbox of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,21 @@ def routing_key(to_agent: str | tuple[str, ...], message_type: str) -> str:
 def shadow_of(agent: str) -> str:
     """Return the inbox for copies on the leg that does not act: they are compared, and never handled."""
     return agent + _SHADOW
+
+
+def temporary_of(agent: str, token: str) -> str:
+    """Return a reply inbox of an agent, which is there for as long as somebody reads it."""
+    return agent + _MARK + token
+
+
+def is_temporary(inbox: str) -> bool:
+    """Tell whether an inbox is such a reply inbox."""
+    return _MARK in inbox and not inbox.endswith(_SHADOW)
+
+
+def owner_of(inbox: str) -> str:
+    """Return the agent that a temporary inbox belongs to, and any other inbox as it is."""
+    return inbox.partition(_MARK)[0] if is_temporary(inbox) else inbox
 
 
 def behind_shadow(inbox: str) -> tuple[str, bool]:

@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from hivebus import envelope as envelopes
 from hivebus import limits, registry, replaying
+from hivebus.asking import Asking, check_asked
 from hivebus.broadcasting import Broadcast, SendOptions, broadcast, check_wait, chosen
 from hivebus.cancelling import Cancellation, cancel
 from hivebus.consuming import Consuming
 from hivebus.errors import HivebusError, Unsupported
 from hivebus.handlers import Handlers
 from hivebus.handling import Handler
+from hivebus.hops import hops_from_here
 from hivebus.message_status import Status, status_of
+from hivebus.notices import Notices
 from hivebus.observing import Observing
 from hivebus.opening import connect
+from hivebus.pools import check_policy, check_pools
 from hivebus.receipt import Receipt
 from hivebus.replies import compose_reply
 from hivebus.sending import Sending
 from hivebus.stamps import Stamps
-from hivebus.transport import Counts, Directory, Inspectable, Replayable, Schedules
+from hivebus.transport import Counts, Directory, Inspectable, PoolPolicy, Replayable, Schedules
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 GRACE = 25.0
 """Seconds that running handlers get when `Bus.run` shall end."""
+ASKING_LEASE = 60.0
+"""Seconds without a sign of life after which the reply inbox of a bus may be dropped, at least."""
+QUESTION = "question"
 
 
 class Bus:
@@ -42,6 +49,10 @@ class Bus:
     Args:
         url: the server; None asks the settings, and without any starts the embedded server.
         agent: who sends, and whose inbox is read.
+        pools: whose inboxes are read beside it, shared with their other members. One that does not exist is made
+            by ``async with``.
+        pool_policy: how these pools are shared from now on, by all members: round_robin, as many messages for each,
+            or least_loaded, the next one for who has the fewest in hand. None leaves them as they are.
         subscriptions: patterns of routing keys, as for `subscribe`; they are added to those the agent has already.
         fallback: another agent, or a ``@pool``, that gets the mail of this agent while it is gone; it stays set
             when this process ends. None leaves what is set.
@@ -66,6 +77,7 @@ class Bus:
         *,
         agent: str,
         pools: Sequence[str] = (),
+        pool_policy: PoolPolicy | None = None,
         subscriptions: Sequence[str] = (),
         fallback: str | None = None,
         fallback_after: float = registry.FALLBACK_AFTER,
@@ -77,9 +89,9 @@ class Bus:
         on_full: Literal["error", "wait"] = "error",
         max_crashes: int = 10,
     ) -> None:
-        if pools:
-            raise Unsupported("pools are not offered by this release", hint="read the inbox of one agent")
         self.agent = limits.check_name(agent, field="agent")
+        self.pools = check_pools(pools)
+        self._pool_policy = check_policy(pool_policy)
         self._subscriptions = registry.check_patterns(subscriptions)
         self._fallback = (fallback, fallback_after)
         if fallback is not None:
@@ -92,6 +104,8 @@ class Bus:
 
     async def __aenter__(self) -> Self:
         url, namespace, durability, require, plugins = self._wanted
+        if self.pools:
+            require = ("pools", "directory", *require)
         opened = await connect(url, namespace=namespace, durability=durability, require=require, plugins=plugins)
         self._transport = opened.transport
         self.capabilities = opened.capabilities
@@ -103,14 +117,18 @@ class Bus:
         observing = Observing(opened.plugins, inbox=self.agent)
         self._sending = Sending(
             opened,
+            agent=self.agent,
             codec=self._codec,
             layers=send_layers,
             observing=observing,
             wait_when_full=self._wait_when_full,
         )
+        self._notices = Notices(opened, agent=self.agent, codec=self._codec, layers=send_layers, observing=observing)
         self._consuming = Consuming(
             opened,
             agent=self.agent,
+            pools=self.pools,
+            pool_policy=self._pool_policy,
             codec=self._codec,
             layers=handle_layers,
             handlers=self._handlers,
@@ -120,7 +138,11 @@ class Bus:
             max_crashes=self._max_crashes,
             namespace=namespace,
         )
+        self._asking = Asking(
+            opened, agent=self.agent, codec=self._codec, sending=self._sending, lease=max(self._lease, ASKING_LEASE)
+        )
         try:
+            await self._consuming.make_pools()
             await self._announce()
         except BaseException:
             await self._transport.close()
@@ -131,7 +153,9 @@ class Bus:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._consuming.close()
+        await self._asking.close()
         await self._sending.drain()
+        await self._notices.close()
         await self._transport.close()
 
     # --- sending -----------------------------------------------------------------------------
@@ -189,6 +213,7 @@ class Bus:
             traceparent,
             message_id,
             self._stamps,
+            0 if correlation_id is None else hops_from_here(),
         )
         return await self._sending.send(envelope, delay=delay, at=at)
 
@@ -203,6 +228,59 @@ class Bus:
             if isinstance(outcome, BaseException) and not isinstance(outcome, HivebusError):
                 raise outcome
         return [outcome for outcome in outcomes if isinstance(outcome, (Receipt, HivebusError))]
+
+    async def ask(
+        self,
+        to_agent: str | Sequence[str],
+        content: Any,
+        *,
+        timeout: float = 30.0,
+        message_type: str = QUESTION,
+        priority: str | int = envelopes.DEFAULT_PRIORITY,
+        ttl: float | None = None,
+        correlation_id: str | None = None,
+        context: Mapping[str, Any] = envelopes.NOTHING,
+        metadata: Mapping[str, Any] = envelopes.NOTHING,
+        require_ack: bool = True,
+        max_retries: int = envelopes.DEFAULT_MAX_RETRIES,
+        retry_delay: float = envelopes.DEFAULT_RETRY_DELAY,
+        traceparent: str | None = None,
+        message_id: str | None = None,
+    ) -> Message:
+        """Send a question to one agent, or to one member of a ``@pool``, and return the answer.
+
+        The first answer is accepted. One that comes later, or after *timeout*, goes to the inbox of this agent with
+        the id of the question as its ``correlation_id``. Being cancelled stops the waiting; the question stays sent.
+
+        Args:
+            timeout: seconds to wait for the answer, from now. The question waits for longer unless it has a *ttl*.
+
+        Raises:
+            NoAnswer: the question is stored, and no answer came so far.
+            InvalidMessage, Refused, Unknown, Unavailable: as by `send`; no answer is waited for.
+        """
+        check_asked(to_agent)
+        limits.check_timeout(timeout)
+        question = envelopes.compose(
+            self.agent,
+            to_agent,
+            content,
+            message_type,
+            priority,
+            ttl,
+            context,
+            metadata,
+            require_ack,
+            max_retries,
+            retry_delay,
+            correlation_id,
+            await self._asking.open(),
+            traceparent,
+            message_id,
+            self._stamps,
+            hops_from_here(),
+        )
+        return await self._asking.ask(question, timeout=timeout)
 
     async def reply(self, message: Message, content: Any, *, message_type: str | None = None) -> Receipt:
         """Answer a message: to its ``reply_to``, in the same conversation; a second reply is a duplicate."""
@@ -346,6 +424,61 @@ class Bus:
     async def take(self, *, wait: float = 0.0) -> Message | None:
         """Take the next message and ack it at once; None when nothing came within *wait* seconds."""
         return await self._consuming.take(wait=wait)
+
+    # --- fire and forget ------------------------------------------------------------------------
+
+    async def notify(
+        self,
+        to_agent: str | Sequence[str],
+        content: Any,
+        *,
+        message_type: str = "notification",
+        priority: str | int = envelopes.DEFAULT_PRIORITY,
+        correlation_id: str | None = None,
+        context: Mapping[str, Any] = envelopes.NOTHING,
+        metadata: Mapping[str, Any] = envelopes.NOTHING,
+    ) -> Receipt:
+        """Say something to whoever listens at this moment, and to nobody else: it goes into no inbox.
+
+        It wants no ack, and there is none. What nobody hears is gone, and `Receipt.heard` is 0 then.
+
+        Raises:
+            InvalidMessage: a limit is broken, nobody heard it.
+            Unsupported: the transport has no such road.
+            Unknown: the connection was lost on the way; it was heard or not, and is not said again.
+            Unavailable: the server is away; nobody heard it.
+        """
+        envelope = envelopes.compose(
+            from_agent=self.agent,
+            to_agent=to_agent,
+            content=content,
+            message_type=message_type,
+            priority=priority,
+            context=context,
+            metadata=metadata,
+            require_ack=False,
+            correlation_id=correlation_id,
+            stamps=self._stamps,
+        )
+        return await self._notices.send(envelope)
+
+    async def listen(self, patterns: str | Sequence[str]) -> AsyncGenerator[Message]:
+        """Yield what is said by `notify`, from the moment that somebody iterates; there is nothing to settle.
+
+        What is no message is skipped, with a warning in the log. When the connection is lost it is made again,
+        and the log says that something may have been missed.
+
+        Args:
+            patterns: of routing keys ``agent.<to_agent>.<message_type>``: ``*`` is one part, ``#`` at the end is
+                all the rest, such as ``agent.pm-agent.#`` or ``agent.*.system_alert``.
+
+        Raises:
+            InvalidMessage: a pattern is none. Unsupported: nobody can be listened to there.
+            Unavailable: the server was away for ten seconds.
+        """
+        async with aclosing(self._notices.listen(patterns)) as messages:
+            async for message in messages:
+                yield message
 
     # --- asking ------------------------------------------------------------------------------
 

@@ -67,6 +67,7 @@ class Capabilities:
         outcomes: seconds for which what a handler returned is kept with its ack.
         inspect: counts and the state of single messages can be asked for.
         dead_letters: dead letters can be listed, requeued and purged.
+        pools: a process can read several inboxes at once, and those who read one share it evenly.
         replay: seconds of history that can be read again.
         retention_guard: what is unread or unsettled is never trimmed.
         directory: shared facts with compare-and-set.
@@ -89,6 +90,7 @@ class Capabilities:
     outcomes: Feature = ABSENT
     inspect: Feature = ABSENT
     dead_letters: Feature = ABSENT
+    pools: Feature = ABSENT
     replay: Feature = ABSENT
     retention_guard: Feature = ABSENT
     directory: Feature = ABSENT

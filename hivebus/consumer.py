@@ -86,6 +86,7 @@ class Consumer:
             reader, lease=policy.lease, max_batch=policy.max_batch, settled=settled, fenced=self._fence
         )
         self._levels: tuple[deque[Delivery], ...] = tuple(deque() for _ in range(6))
+        self._from_the_top = self._levels[:0:-1]
         self._decoded: dict[str, Message] = {}
         self._queued = 0
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -213,7 +214,7 @@ class Consumer:
 
     def _next(self) -> Delivery:
         self._queued -= 1
-        for level in self._levels[:0:-1]:
+        for level in self._from_the_top:
             if level:
                 return level.popleft()
         raise AssertionError("the count of queued messages is wrong")
@@ -221,31 +222,33 @@ class Consumer:
     async def _handle_one(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
         token = delivery.token
         self._running[token] = task
-        settlement: Settlement | None = Retry(token, 0, counts=False)
+        settlement: Settlement | None = None
+        is_known = False
         try:
-            settlement = await self._outcome(delivery, task)
+            # Only now: a batch of decoded messages that wait would be moved around by the garbage collector.
+            message = self._decoded.pop(token, None) or self._handling.decode(delivery)
+            if isinstance(message, DeadLetter):
+                settlement = message
+            elif message.delivery_options.require_ack:
+                settlement = await self._handling.handle(delivery, message, task)
+            else:
+                # Handed over is settled: nobody asked to know more, and a crash from here on costs it.
+                self._settler.put(Ack(token))
+                await self._handling.handle_unacknowledged(message, task)
+            is_known = True
         finally:
             del self._running[token]
             self._pace.handled()
             self._room.set()
-            if settlement is None:
-                self._alone = self._alone and not delivery.alone
-            elif delivery.alone:
-                self._settler.submit(settlement).add_done_callback(self._end_alone)
-            else:
-                self._settler.put(settlement)
+            self._settle(delivery, settlement if is_known else Retry(token, 0, counts=False))
 
-    async def _outcome(self, delivery: Delivery, task: asyncio.Task[None]) -> Settlement | None:
-        # Only now: a batch of decoded messages that wait would be moved around by the garbage collector.
-        message = self._decoded.pop(delivery.token, None) or self._handling.decode(delivery)
-        if isinstance(message, DeadLetter):
-            return message
-        if message.delivery_options.require_ack:
-            return await self._handling.handle(delivery, message, task)
-        # Handed over is settled: nobody asked to know more, and a crash from here on costs it.
-        self._settler.put(Ack(delivery.token))
-        await self._handling.handle_unacknowledged(message, task)
-        return None
+    def _settle(self, delivery: Delivery, settlement: Settlement | None) -> None:
+        if settlement is None:
+            self._alone = self._alone and not delivery.alone
+        elif delivery.alone:
+            self._settler.submit(settlement).add_done_callback(self._end_alone)
+        else:
+            self._settler.put(settlement)
 
     def _end_alone(self, answer: asyncio.Future[Settled]) -> None:
         self._alone = False

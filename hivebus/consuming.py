@@ -1,4 +1,4 @@
-"""One agent's inbox, open: by a consumer with handlers, or by deliveries one by one."""
+"""One agent's inbox, and those of its pools, open: by a consumer with handlers, or by deliveries one by one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from hivebus.handlers import Handlers
 from hivebus.handling import Handler, Handling
 from hivebus.housekeeping import Housekeeper, Plan
 from hivebus.inflow import Inflow
+from hivebus.joined import JoinedReader
 from hivebus.middleware import HandleMiddleware, around_handle
 from hivebus.observing import Observing
 from hivebus.opening import Opened
 from hivebus.outcomes import Outcomes
+from hivebus.pools import inbox_of, join
 from hivebus.presence import Heart
 from hivebus.signals import stop_on_signals
-from hivebus.transport import Directory, Inbox, Inspectable, Outgoing, Reader, Transport
+from hivebus.transport import Directory, Inbox, Inspectable, Listener, Outgoing, PoolPolicy, Reader, Transport
 
 if TYPE_CHECKING:
     from hivebus.delivery import Handed
@@ -39,6 +41,7 @@ class Consuming:
     Args:
         opened: the connected transport.
         agent: whose inbox.
+        pools: whose inboxes beside it; pool_policy: how they are shared from now on.
         codec: turns bytes into messages.
         layers: the middleware around handlers.
         handlers: who takes what.
@@ -54,6 +57,8 @@ class Consuming:
         opened: Opened,
         *,
         agent: str,
+        pools: Sequence[str],
+        pool_policy: PoolPolicy | None,
         codec: Codec,
         layers: Sequence[HandleMiddleware],
         handlers: Handlers,
@@ -67,8 +72,12 @@ class Consuming:
         self._capabilities = opened.capabilities
         self._url = opened.url
         self._limit = opened.limit
+        self._max_hops = opened.max_hops
         self._max_batch = int(opened.capabilities.max_batch.value)
         self._agent = agent
+        self._pools = pools
+        self._pool_policy = pool_policy
+        self._observing = observing
         self._codec = codec
         self._layers = layers
         self._handlers = handlers
@@ -81,6 +90,12 @@ class Consuming:
         self._stop_with: float | None = None
         self.consumer: Consumer | None = None
         self.inflows: list[Inflow] = []
+
+    async def make_pools(self) -> None:
+        """Make the pools that do not exist yet, and set how they are shared."""
+        for pool in self._pools:
+            assert isinstance(self._transport, Directory)
+            await join(self._transport, pool, policy=self._pool_policy)
 
     async def run(self, *, concurrency: int, grace: float, signals: bool) -> None:
         """Handle messages until a signal, `stop` or cancellation."""
@@ -154,6 +169,7 @@ class Consuming:
             reply=self._reply,
             send=self._sending.put,
             outcomes=self._outcomes() if self._handlers.has_once else None,
+            max_hops=self._max_hops,
         )
 
     def _find_handler(self) -> Callable[[Message], Handler]:
@@ -175,7 +191,8 @@ class Consuming:
                 f"{self._url} lacks the capability outcomes, which handlers with once=True need",
                 hint="hivebus transports describe",
             )
-        return Outcomes(self._transport, inbox=self._agent, applies_to=self._handlers.is_once, limit=self._limit)
+        inboxes = (self._agent, *map(inbox_of, self._pools))
+        return Outcomes(self._transport, inboxes=inboxes, applies_to=self._handlers.is_once, limit=self._limit)
 
     async def _inflow(self, types: Sequence[str] | None) -> Inflow:
         inflow = Inflow(
@@ -184,6 +201,7 @@ class Consuming:
             types=types,
             lease=self._lease,
             max_crashes=self._max_crashes,
+            max_hops=self._max_hops,
             max_batch=self._max_batch,
             delivered=self._delivered,
             settled=self._settled,
@@ -196,12 +214,36 @@ class Consuming:
         await inflow.close()
 
     async def _open(self) -> Reader:
+        if isinstance(self._transport, Listener) and not isinstance(self._transport, Transport):
+            raise Unsupported(
+                f"{self._url} has no inboxes to read",
+                cause="it is fire-and-forget: what is sent there is heard by who listens, or not at all",
+                hint="async for message in bus.listen(...), or hivebus listen PATTERN",
+            )
         if not isinstance(self._transport, Transport):
             raise Unsupported(f"{self._url} cannot be read, only written", hint="hivebus transports describe")
         if isinstance(self._transport, Directory):
-            await registry.register(self._transport, self._agent)
+            await registry.register(self._transport, self._agent, pools=self._pools)
         consumer = f"{self._agent}-{os.getpid()}-{os.urandom(4).hex()}"
-        return await self._transport.open(Inbox(self._agent), consumer=consumer, lease=self._lease)
+        own = await self._transport.open(Inbox(self._agent), consumer=consumer, lease=self._lease)
+        return await self._join(own, consumer) if self._pools else own
+
+    async def _join(self, own: Reader, consumer: str) -> Reader:
+        """Return the agent's inbox and those of its pools as one."""
+        assert isinstance(self._transport, Transport) and isinstance(self._transport, Directory)
+        readers = {self._agent: own}
+        try:
+            for pool in self._pools:
+                # Once more: somebody may have set another policy since, and that one holds.
+                policy = await join(self._transport, pool)
+                inbox = Inbox(inbox_of(pool), policy=policy)
+                readers[inbox.name] = await self._transport.open(inbox, consumer=consumer, lease=self._lease)
+        except BaseException:
+            await asyncio.gather(*(reader.close() for reader in readers.values()))
+            raise
+        joined = JoinedReader(readers, lease=self._lease)
+        self._observing.inbox_of = joined.inbox_of
+        return joined
 
     def _keep_house(self) -> Housekeeper:
         chosen = settings.load({"namespace": self._namespace})
@@ -211,6 +253,6 @@ class Consuming:
         return keeper
 
     def _show_life(self) -> Heart:
-        heart = Heart(self._transport, self._agent)
+        heart = Heart(self._transport, self._agent, pools=self._pools)
         heart.start()
         return heart

@@ -46,6 +46,7 @@ class Envelope(NamedTuple):
     correlation_id: str | None
     reply_to: str | None
     traceparent: str | None
+    hops: int = 0
 
     @property
     def from_agent(self) -> str:
@@ -85,6 +86,7 @@ def compose(
     traceparent: str | None = None,
     message_id: str | None = None,
     stamps: Stamps | None = None,
+    hops: int = 0,
 ) -> Envelope:
     """Return a checked envelope with a new id and the time of now, or raise `InvalidMessage`.
 
@@ -92,6 +94,7 @@ def compose(
 
     Args:
         stamps: where ids and times come from, for a sender of many messages.
+        hops: how many messages led to it.
     """
     if message_id is not None:
         limits.check_message_id(message_id)
@@ -110,6 +113,7 @@ def compose(
         None if correlation_id is None else limits.check_message_id(correlation_id, field="correlation_id"),
         None if reply_to is None else check_reply_to(reply_to),
         None if traceparent is None else limits.check_traceparent(traceparent),
+        hops,
     )
     # What `Envelope(...)` does as well, a function call later.
     return tuple.__new__(Envelope, facts)
@@ -117,13 +121,15 @@ def compose(
 
 def encode(envelope: Envelope, *, limit: int = limits.MAX_ENCODED) -> bytes:
     """Return the canonical JSON of *envelope*, or raise when it has more than *limit* bytes."""
-    heading, terms, message_id, timestamp, content, context, metadata, correlation_id, reply_to, traceparent = envelope
+    heading, terms, message_id, timestamp, content, context, metadata, correlation_id, reply_to, traceparent, hops = (
+        envelope
+    )
     text = (
         f'{{"schema_version":{limits.SCHEMA_VERSION},"message_id":"{message_id}"{heading.text}{timestamp}{terms.before}'
         f"{encode_basestring(content) if type(content) is str else _encode_json(content)}"
         f',"context":{_encode_json(context) if context else "{}"}'
         f',"metadata":{_encode_json(metadata) if metadata else "{}"}'
-        f"{terms.after}{_links(correlation_id, reply_to, traceparent)}"
+        f"{terms.after}{_links(correlation_id, reply_to, traceparent, hops)}"
     )
     return limits.check_encoded(text.encode(), limit=limit)
 
@@ -153,12 +159,13 @@ def check_reply_to(value: object) -> str:
     return checked
 
 
-def _links(correlation_id: str | None, reply_to: str | None, traceparent: str | None) -> str:
-    if correlation_id is reply_to is traceparent is None:
+def _links(correlation_id: str | None, reply_to: str | None, traceparent: str | None, hops: int) -> str:
+    if correlation_id is reply_to is traceparent is None and not hops:
         return _NO_LINKS
+    far = f',"hops":{hops}' if hops else ""
     return (
         f',"correlation_id":{_json_optional(correlation_id)}'
-        f',"reply_to":{_json_optional(reply_to)},"traceparent":{_json_optional(traceparent)}}}'
+        f',"reply_to":{_json_optional(reply_to)},"traceparent":{_json_optional(traceparent)}{far}}}'
     )
 
 

@@ -7,8 +7,10 @@ HivebusError
 │   ├── BrokerFull          the server is out of memory or disk
 │   ├── NotPermitted        credentials or access rules forbid it
 │   ├── NotFound            there is no such message, agent or queue
-│   └── Conflict            somebody else wrote first
+│   ├── Conflict            somebody else wrote first
+│   └── QuotaExceeded       the sender has sent as much as it may; later it may send again
 ├── Unknown                 timeout or lost connection: safe to send again with the same message_id
+│   └── NoAnswer            the question is stored, and no answer came so far
 ├── Unavailable             nothing answered at that address
 ├── DurabilityUnavailable   the server does not give the level that was asked for
 ├── Unsupported             the transport lacks the capability that was asked for
@@ -124,6 +126,30 @@ class Conflict(Refused):
     """Somebody else wrote the entry first: read it again, decide again."""
 
 
+class QuotaExceeded(Refused):
+    """An agent has sent as much as it may for now.
+
+    Attributes:
+        sender: which agent; limit: its quota, as the setting has it.
+        retry_after: seconds until it may send one more message.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        cause: str | None = None,
+        hint: str | None = None,
+        sender: str,
+        limit: str,
+        retry_after: float,
+    ) -> None:
+        super().__init__(what, cause=cause, hint=hint)
+        self.sender = sender
+        self.limit = limit
+        self.retry_after = retry_after
+
+
 class Unknown(HivebusError):
     """The outcome is unknown. Sending again with the same ``message_id`` is safe, unless it says otherwise.
 
@@ -136,6 +162,20 @@ class Unknown(HivebusError):
     ) -> None:
         super().__init__(what, cause=cause, hint=hint)
         self.repeatable = repeatable
+
+
+class NoAnswer(Unknown):
+    """The question is stored, and no answer came in time. A late one goes to the inbox of who asked.
+
+    Asking again with the same id stores nothing, and with a new one asks twice.
+
+    Attributes:
+        message_id: the question's, to look for the answer: it has this as its ``correlation_id``.
+    """
+
+    def __init__(self, what: str, *, cause: str | None = None, hint: str | None = None, message_id: str) -> None:
+        super().__init__(what, cause=cause, hint=hint, repeatable=False)
+        self.message_id = message_id
 
 
 class Unavailable(HivebusError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hivebus.codec import Codec
 from hivebus.errors import InvalidMessage, Reject, one_line
+from hivebus.hops import HOP_LIMIT, handling, is_too_far
 from hivebus.outcomes import Outcomes
 from hivebus.retry import is_exhausted, retry_delay
 from hivebus.transport import Ack, DeadLetter, Delivery, Outgoing, Retry, Settlement
@@ -32,6 +33,7 @@ class Handling:
         reply: makes a reply out of what a handler returned.
         send: sends a reply whose message was settled before its handler ran.
         outcomes: keeps what handlers returned that shall do their work once; None when there are none.
+        max_hops: how many messages may lead to one.
     """
 
     def __init__(
@@ -42,17 +44,25 @@ class Handling:
         reply: Reply,
         send: Callable[[Outgoing], Awaitable[Any]],
         outcomes: Outcomes | None,
+        max_hops: int,
     ) -> None:
         self._codec = codec
         self._handler = handler
         self._reply = reply
         self._send = send
         self._outcomes = outcomes
+        self._max_hops = max_hops
 
     def decode(self, delivery: Delivery) -> Message | DeadLetter:
-        """Return the message, or the dead letter that it is when it cannot be read."""
+        """Return the message, or the dead letter that it is when it cannot be read or came too far."""
         try:
-            return self._codec.decode(delivery.data)
+            message = self._codec.decode(delivery.data)
+            if is_too_far(message, limit=self._max_hops):
+                _log.warning(
+                    "a message became a dead letter", extra={"message_id": message.message_id, "reason": HOP_LIMIT}
+                )
+                return DeadLetter(delivery.token, HOP_LIMIT)
+            return message
         except InvalidMessage as error:
             _log.warning(
                 "a message became a dead letter", extra={"token": delivery.token, "reason": f"invalid:{error.why}"}
@@ -64,6 +74,7 @@ class Handling:
 
         Raises `CancelledError` when the task was cancelled from outside: then nothing is known about the message.
         """
+        handling(message)
         try:
             if self._outcomes is not None and self._outcomes.applies_to(message):
                 return await self._handle_once(self._outcomes, delivery, message)
@@ -81,6 +92,7 @@ class Handling:
 
     async def handle_unacknowledged(self, message: Message, task: asyncio.Task[None]) -> None:
         """Run the handler of a message that is settled already: what it raises is logged, and that is all."""
+        handling(message)
         try:
             result = await self._handler(message)(message)
             reply = None if result is None else await self._reply(message, result)

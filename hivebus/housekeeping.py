@@ -133,6 +133,8 @@ class Housekeeper:
         if not isinstance(self._transport, Inspectable) or not await self.claim():
             return
         assert isinstance(self._transport, Tidying)
+        # First, since what comes back from there may have expired.
+        await self._transport.clear_away()
         inboxes = await self._transport.inboxes()
         for inbox in inboxes:
             if self._stopping.is_set():

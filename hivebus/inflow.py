@@ -13,6 +13,7 @@ from hivebus.codec import Codec
 from hivebus.consumer import CRASH_LOOP, Work
 from hivebus.delivery import Handed
 from hivebus.errors import HivebusError, InvalidMessage
+from hivebus.hops import HOP_LIMIT, is_too_far
 from hivebus.pace import Pace
 from hivebus.settler import FIRST_PAUSE, LONGEST_PAUSE, Settler
 from hivebus.transport import DeadLetter, Delivery, Reader, Retry, Settled, Settlement
@@ -41,6 +42,7 @@ class Inflow:
         types: Sequence[str] | None,
         lease: float,
         max_crashes: int,
+        max_hops: int,
         max_batch: int,
         delivered: Callable[[Sequence[Work]], None] | None,
         settled: Callable[[Sequence[tuple[Settlement, Settled]]], None] | None,
@@ -49,6 +51,7 @@ class Inflow:
         self._codec = codec
         self._types = None if types is None else frozenset(types)
         self._max_crashes = max_crashes
+        self._max_hops = max_hops
         self._delivered = delivered
         self._pace = Pace(concurrency=1)
         self._fetched: deque[Handed] = deque()
@@ -121,6 +124,9 @@ class Inflow:
             message = self._codec.decode(delivery.data)
         except InvalidMessage as error:
             self._settler.put(DeadLetter(delivery.token, f"invalid:{error.why}"))
+            return None
+        if is_too_far(message, limit=self._max_hops):
+            self._settler.put(DeadLetter(delivery.token, HOP_LIMIT))
             return None
         if self._types is not None and message.message_type not in self._types:
             self._settler.put(Retry(delivery.token, COME_AGAIN, counts=False))

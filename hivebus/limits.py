@@ -52,6 +52,13 @@ def check_name(value: object, *, field: str) -> str:
     raise InvalidMessage(field=field, value=value, rule=NAME_RULE)
 
 
+def check_owner(value: object, *, field: str) -> str:
+    """Return whose inbox is meant, an agent's or that of a ``@pool``, or raise."""
+    if isinstance(value, str) and value[:1] == "@" and _name(value[1:]):
+        return value
+    return check_name(value, field=field)
+
+
 def check_address(value: object, *, field: str = "to_agent") -> str | tuple[str, ...]:
     """Return an address as it was written: a name, ``@pool``, ``*``, ``broadcast``, or a list."""
     if isinstance(value, str):
@@ -98,6 +105,11 @@ def check_ttl(value: object) -> float | None:
 def check_delay(value: object) -> float:
     """Return how many seconds a message waits before it is queued."""
     return _number(value, field="delay", low=0, high=MAX_DELAY, unit=" seconds")
+
+
+def check_timeout(value: object) -> float:
+    """Return how many seconds somebody waits for an answer."""
+    return _number(value, field="timeout", low=0, high=MAX_DELAY, unit=" seconds")
 
 
 def check_retry_delay(value: object) -> float:

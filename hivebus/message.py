@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -12,9 +12,13 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from hivebus import envelope, limits
 from hivebus.errors import InvalidMessage
+from hivebus.hops import hops_of
 
 # Strict: "3" and true are no numbers. A whole number stays one, so that bytes survive a round trip.
 Number = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)]
+# On each branch: bounds on a union are looked at by two calls of Python.
+_delay = Field(strict=True, ge=0, le=limits.MAX_RETRY_DELAY)
+RetryDelay = Annotated[int, _delay] | Annotated[float, _delay]
 LEFT_TO_RIGHT = Field(union_mode="left_to_right")
 # Patterns are looked at by pydantic itself, which takes a fifth of the time of a function of ours.
 MessageId = Annotated[str, Field(pattern=f"^{limits.MESSAGE_ID_PATTERN}$")]
@@ -90,7 +94,7 @@ class DeliveryOptions(BaseModel):
 
     require_ack: bool = Field(default=True, strict=True)
     max_retries: int = Field(default=envelope.DEFAULT_MAX_RETRIES, strict=True, ge=0, le=limits.MAX_RETRIES)
-    retry_delay: Number = Field(default=envelope.DEFAULT_RETRY_DELAY, ge=0, le=limits.MAX_RETRY_DELAY)
+    retry_delay: RetryDelay = envelope.DEFAULT_RETRY_DELAY
 
 
 class Message(BaseModel):
@@ -142,6 +146,11 @@ class Message(BaseModel):
         """The id of the message that this one repeats; None when it repeats none."""
         found = (self.model_extra or {}).get("replay_of")
         return found if isinstance(found, str) else None
+
+    @property
+    def hops(self) -> int:
+        """How many messages led to this one, each answering another or sent because of it."""
+        return hops_of(self)
 
     @property
     def rerouted_from(self) -> str | None:
@@ -230,9 +239,20 @@ def invalid(error: ValidationError) -> InvalidMessage:
     path = ".".join(str(part) for part in finding["loc"] if part not in _UNION_BRANCHES) or "message"
     if finding["type"] == "string_pattern_mismatch" and path in _PATTERN_RULES:
         return InvalidMessage(field=path, value=finding["input"], rule=_PATTERN_RULES[path])
+    if path == "delivery_options.retry_delay":
+        # Of two branches that say no, neither says what the rule is.
+        return _refused(limits.check_retry_delay, finding["input"])
     if finding["type"] == "missing":
         return InvalidMessage(field=path, value=None, rule="is missing; a message needs from_agent, to_agent and body")
     return InvalidMessage(field=path, value=finding["input"], rule=finding["msg"])
+
+
+def _refused(check: Callable[[object], object], value: object) -> InvalidMessage:
+    try:
+        check(value)
+    except InvalidMessage as error:
+        return error
+    raise AssertionError(f"pydantic refuses {value!r}, and {check.__name__} does not")
 
 
 _PATTERN_RULES = {
@@ -250,7 +270,7 @@ _SHORT_KEYS = {
     "timestamp": "timestamp",
 }
 _BODY_KEYS = {"content", "context", "metadata"}
-_UNION_BRANCHES = {"str", "int", "float", "tuple[str, ...]", "constrained-str"}
+_UNION_BRANCHES = {"str", "int", "float", "tuple[str, ...]", "constrained-str", "constrained-int", "constrained-float"}
 
 
 def _short_shape(data: bytes | str, error: ValidationError) -> Mapping[str, Any]:

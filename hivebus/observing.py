@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hivebus.errors import HivebusError
@@ -17,11 +17,15 @@ _VERBS: dict[type, str] = {Ack: "ack", Retry: "retry", DeadLetter: "dead"}
 
 
 class Observing:
-    """The observers of one bus."""
+    """The observers of one bus.
+
+    Attributes:
+        inbox_of: tells by the token of a delivery which inbox it came from, where several are read.
+    """
 
     def __init__(self, plugins: Plugins, *, inbox: str) -> None:
         self._plugins = plugins
-        self._inbox = inbox
+        self.inbox_of: Callable[[str], str] = lambda token: inbox
         self.sees_sent = plugins.observes("messages_sent")
         self.sees_received = plugins.observes("messages_delivered") or plugins.observes("messages_settled")
         self._sees_delivered = plugins.observes("messages_delivered")
@@ -53,7 +57,7 @@ class Observing:
         facts = [
             Delivered(
                 work.message.message_id,
-                self._inbox,
+                self.inbox_of(work.delivery.token),
                 work.message.message_type,
                 work.message.from_agent,
                 work.delivery.attempt,
@@ -71,7 +75,7 @@ class Observing:
         facts = [
             SettledFact(
                 self._ids.pop(settlement.token, ""),
-                self._inbox,
+                self.inbox_of(settlement.token),
                 _VERBS[type(settlement)],
                 outcome,
                 settlement.reason if isinstance(settlement, DeadLetter) else None,

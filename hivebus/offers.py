@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from hivebus.errors import HivebusError
-    from hivebus.transport import Outgoing, Published
+    from hivebus.transport import Listener, Outgoing, Published
 
 State = Literal[
     "scheduled",
@@ -83,7 +83,7 @@ class Inspectable(ABC):
 
     @abstractmethod
     async def inboxes(self) -> Sequence[str]:
-        """Return the names of all inboxes that exist, sorted."""
+        """Return the names of all inboxes that exist, sorted; temporary reply inboxes are not among them."""
 
     @abstractmethod
     async def counts(self, inboxes: Sequence[str]) -> Sequence[Counts]:
@@ -215,6 +215,17 @@ class Rendering(ABC):
     @abstractmethod
     def fingerprint(self, data: bytes) -> str:
         """Return the fingerprint of what will be read when *data* arrives whole."""
+
+
+class Notifying(ABC):
+    """Has a fire-and-forget road beside its inboxes, on the same server.
+
+    The two do not mix: what is published in an inbox is not heard, and what is heard is in no inbox.
+    """
+
+    @abstractmethod
+    def listener(self) -> Listener:
+        """Return a new listener of this server and namespace, not yet connected; whoever asked for it closes it."""
 
 
 class OneShot(ABC):

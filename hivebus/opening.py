@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from hivebus import settings
 from hivebus.capabilities import is_as_durable
-from hivebus.errors import DurabilityUnavailable, Unavailable
+from hivebus.errors import DurabilityUnavailable, Unavailable, Unsupported
 from hivebus.notice import default_server
 from hivebus.plugins import Plugins
+from hivebus.quota import Quotas
 from hivebus.requirements import check_requirements
 from hivebus.transport import Capabilities, Publisher
 
@@ -26,6 +27,8 @@ class Opened:
     Attributes:
         leg: the name of the road that messages take, for receipts.
         limit: the largest encoded message in bytes.
+        max_hops: how many messages may lead to one.
+        quota: how much an agent may send; None is as much as it likes.
     """
 
     transport: Publisher
@@ -34,6 +37,8 @@ class Opened:
     url: str
     leg: str
     limit: int
+    max_hops: int
+    quota: str | None
 
 
 async def connect(
@@ -58,6 +63,7 @@ async def connect(
         async with asyncio.timeout(TIMEOUT):
             capabilities = await transport.connect()
         _check_durability(chosen.durability, capabilities, chosen.url)
+        _check_quota(chosen.quota, transport, chosen.url)
         check_requirements(require, capabilities, url=settings.masked(chosen.url))
     except TimeoutError:
         await transport.close()
@@ -74,7 +80,18 @@ async def connect(
         url=settings.masked(chosen.url),
         leg=settings.leg_of(chosen.url),
         limit=chosen.max_message,
+        max_hops=chosen.max_hops,
+        quota=chosen.quota,
     )
+
+
+def _check_quota(quota: str | None, transport: Publisher, url: str) -> None:
+    if quota is not None and not isinstance(transport, Quotas):
+        raise Unsupported(
+            f"{settings.masked(url)} cannot count what an agent sends, so there is no quota on it",
+            cause=f"the setting quota is {quota}",
+            hint="unset quota for this transport: hivebus config show",
+        )
 
 
 def _check_durability(wanted: str | None, capabilities: Capabilities, url: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hivebus import limits
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 
 
 class Outcomes:
-    """The outcomes of one inbox.
+    """The outcomes of the inboxes that are read together.
 
     Args:
         inspectable: knows what is kept.
-        inbox: whose messages these are.
+        inboxes: where these messages are.
         applies_to: tells which messages go to such a handler.
         limit: the most bytes that an outcome may have.
     """
 
     def __init__(
-        self, inspectable: Inspectable, *, inbox: str, applies_to: Callable[[Message], bool], limit: int
+        self, inspectable: Inspectable, *, inboxes: Sequence[str], applies_to: Callable[[Message], bool], limit: int
     ) -> None:
         self._inspectable = inspectable
-        self._inbox = inbox
+        self._inboxes = inboxes
         self._limit = limit
         self.applies_to = applies_to
 
     async def find(self, message: Message) -> bytes | None:
         """Return what was kept with an earlier ack of this message; None when it was never acked."""
-        found = await self._inspectable.locate([message.message_id], [self._inbox])
-        return found[0].outcome if found else None
+        found = await self._inspectable.locate([message.message_id], self._inboxes)
+        return next((each.outcome for each in found if each.outcome is not None), None)
 
     def encode(self, result: Any) -> bytes:
         """Return what a handler returned as it is kept, or raise `InvalidMessage` when JSON cannot hold it."""

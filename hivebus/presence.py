@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 
 from hivebus import registry
@@ -18,13 +19,16 @@ class Heart:
 
     Args:
         transport: where the agent is registered; nothing happens where it keeps no directory.
-        agent: who is here.
+        agent: who is here; pools: those whose inboxes it reads as well.
         every: seconds between two beats.
     """
 
-    def __init__(self, transport: Publisher, agent: str, *, every: float = registry.BEAT) -> None:
+    def __init__(
+        self, transport: Publisher, agent: str, *, pools: Sequence[str] = (), every: float = registry.BEAT
+    ) -> None:
         self._directory = transport if isinstance(transport, Directory) else None
         self._agent = agent
+        self._pools = pools
         self._every = every
         self._beating: asyncio.Task[None] | None = None
 
@@ -45,7 +49,7 @@ class Heart:
         while True:
             await asyncio.sleep(self._every)
             try:
-                await registry.register(directory, self._agent)
+                await registry.register(directory, self._agent, pools=self._pools)
             except HivebusError as error:
                 _log.warning("no sign of life could be given, trying again", extra={"error": str(error)})
 

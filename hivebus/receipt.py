@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from hivebus.address import owner_of
 from hivebus.envelope import Envelope
 from hivebus.transport import Evidence, Published
 
@@ -24,6 +25,7 @@ class Receipt:
         evidence: the strongest thing proven so far.
         durability: what the server that answered is known to give: memory, fsync, replicated or fsync+replicated.
         legs: evidence per transport that the message travels; None where a copy follows.
+        heard: how many listeners it reached at most, where nothing is kept; 0 is certain. None where it is kept.
         readers: how many consumers held a lease on the inbox at that moment; None when that is not known.
         notes: what the sender may want to know, such as that nobody has read the inbox for an hour.
     """
@@ -75,6 +77,11 @@ class Receipt:
         return {published.leg or self._leg: published.evidence, **dict.fromkeys(published.others)}
 
     @property
+    def heard(self) -> int | None:
+        """How many listeners it reached at most, where nothing is kept."""
+        return self._published.heard
+
+    @property
     def readers(self) -> int | None:
         """How many consumers held a lease on the inbox; None when that is not known."""
         return self._published.readers
@@ -102,9 +109,15 @@ class Receipt:
 
 def notes_on(to_agent: str | tuple[str, ...], published: Published) -> tuple[str, ...]:
     """Return what the sender may want to know about whoever reads the inbox."""
-    if published.readers != 0 or (published.idle is not None and published.idle < STALE_AFTER):
+    to = owner_of(to_agent) if isinstance(to_agent, str) else ", ".join(to_agent)
+    if published.heard == 0:
+        return (f"nobody listens to what is sent to {to}; the message was not kept",)
+    if published.readers != 0:
         return ()
-    to = to_agent if isinstance(to_agent, str) else ", ".join(to_agent)
+    if to[:1] == "@":
+        return _notes_of_pool(to, published)
+    if published.idle is not None and published.idle < STALE_AFTER:
+        return ()
     return (f"{to} {seen_ago(published)}; the message waits {'there' if published.idle is None else 'in its inbox'}",)
 
 
@@ -113,6 +126,14 @@ def seen_ago(published: Published) -> str:
     if published.idle is None:
         return "has never read its inbox"
     return f"was last seen {_age(published.idle)} ago"
+
+
+def _notes_of_pool(pool: str, published: Published) -> tuple[str, ...]:
+    if published.idle is None:
+        return (f"nobody has ever read {pool}; the message waits for its first member",)
+    if published.idle >= STALE_AFTER:
+        return (f"nobody reads {pool}, and nobody has for {_age(published.idle)}; the message waits for a member",)
+    return ()
 
 
 def _age(seconds: float) -> str:

@@ -127,6 +127,12 @@ async def unsubscribe(directory: Directory, agent: str, patterns: Sequence[str])
     await change(directory, agent, remove)
 
 
+async def subscriptions_of(directory: Directory, agent: str) -> list[str]:
+    """Return the patterns of one agent, registered or not."""
+    entry = (await directory.read(ROUTES)).get(agent)
+    return list(entry.value.get("subscriptions", ())) if entry else []
+
+
 async def set_fallback(directory: Directory, agent: str, to: str | None, *, after: float) -> None:
     """Say who gets the agent's mail when it has not been seen for *after* seconds; None for nobody."""
     limits.check_name(agent, field="agent")

@@ -107,12 +107,12 @@ def wish(
     if isinstance(ids, str) or isinstance(types, str):
         raise InvalidMessage(field="ids" if isinstance(ids, str) else "types", value=ids, rule="must be a list")
     return Wish(
-        agent=limits.check_name(agent, field="agent"),
+        agent=limits.check_owner(agent, field="agent"),
         since=oldest,
         until=youngest,
         ids=None if ids is None else {limits.check_message_id(each, field="ids") for each in ids},
         types=None if types is None else {limits.check_message_type(each) for each in types},
-        to=limits.check_name(agent if to is None else to, field="to"),
+        to=limits.check_owner(agent if to is None else to, field="to"),
         rate=rate,
         label=limits.check_message_id(label, field="label") if label is not None else os.urandom(4).hex(),
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
+from hivebus.address import is_temporary
 from hivebus.envelope import Envelope, compose
+from hivebus.hops import hops_of
 
 if TYPE_CHECKING:
     from hivebus.message import Message
@@ -33,9 +35,13 @@ def compose_reply(message: Message, content: Any, *, from_agent: str, message_ty
         correlation_id=message.message_id,
         message_id=str(uuid5(_NAMESPACE, f"{message.message_id}/{from_agent}")),
         traceparent=message.traceparent,
+        hops=hops_of(message) + 1,
     )
 
 
 def is_reply(message: Message) -> bool:
-    """Tell whether *message* answers another; what its handler returns is then not sent."""
-    return message.correlation_id is not None
+    """Tell whether *message* answers another; what its handler returns is then not sent.
+
+    One whose sender waits for an answer is a question of its own, also within a conversation.
+    """
+    return message.correlation_id is not None and not is_temporary(message.reply_to or "")

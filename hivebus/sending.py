@@ -9,11 +9,13 @@ from hivebus import envelope as envelopes
 from hivebus import limits
 from hivebus.choosing import Choosing
 from hivebus.codec import Codec, JsonCodec
+from hivebus.demands import refusal
 from hivebus.due import check_at, delay_until
 from hivebus.envelope import Envelope, marked
 from hivebus.errors import HivebusError
 from hivebus.guiding import Guiding
 from hivebus.heading import Heading, heading_of
+from hivebus.metering import metered
 from hivebus.middleware import SendMiddleware, around_send
 from hivebus.observing import Observing
 from hivebus.opening import Opened
@@ -36,6 +38,7 @@ class Sending:
 
     Args:
         opened: the connected transport.
+        agent: who sends.
         codec: turns messages into bytes.
         layers: the middleware that a message passes on its way out.
         observing: is told about every batch.
@@ -46,6 +49,7 @@ class Sending:
         self,
         opened: Opened,
         *,
+        agent: str,
         codec: Codec,
         layers: Sequence[SendMiddleware],
         observing: Observing,
@@ -62,11 +66,14 @@ class Sending:
         self._plain = type(codec) is JsonCodec and not layers
         self._choosing = Choosing(opened.plugins, legs=opened.transport.legs)
         self._outbox = Outbox(
-            opened.transport,
+            metered(opened, sender=agent),
             limit=int(opened.capabilities.max_batch.value),
             wait_when_full=wait_when_full,
             told=observing.sent if observing.sees_sent else None,
         )
+        # Chosen once: where every message can have what it asks for, none is looked at.
+        self._refuse = refusal(opened)
+        self._deliver = self._hand_over if self._refuse is None else self._hand_over_what_it_can_keep
         self._guiding = Guiding(opened.transport)
         self._spreading = Spreading(opened.transport, outbox=self._outbox, guiding=self._guiding)
 
@@ -135,8 +142,7 @@ class Sending:
         item, *copies = route(
             envelope.heading, way.inboxes, message_id=envelope.message_id, ttl=envelope.terms.ttl, delay=0, data=data
         )
-        for copy in copies:
-            await self._outbox.send(copy)
+        await self._spreading.copy(copies)
         return item
 
     async def put(self, item: Outgoing) -> None:
@@ -156,7 +162,12 @@ class Sending:
             delay = await self._delay_until(at, delay=delay)
         return await self._deliver(envelope, envelopes.encode(envelope, limit=self._limit), delay)
 
-    async def _deliver(self, sent: Envelope | Message, data: bytes, delay: float) -> Receipt:
+    async def _hand_over_what_it_can_keep(self, sent: Envelope | Message, data: bytes, delay: float) -> Receipt:
+        if self._refuse is not None:
+            self._refuse(sent, delay)
+        return await self._hand_over(sent, data, delay)
+
+    async def _hand_over(self, sent: Envelope | Message, data: bytes, delay: float) -> Receipt:
         if delay != 0:
             limits.check_delay(delay)
         heading = _heading(sent)
@@ -216,7 +227,8 @@ class Sending:
         if len(answers) == 1:
             ((inbox, published),) = answers.items()
             return self._receipt(sent, published, inbox=told.rerouted.get(inbox, inbox), remarks=told.remarks)
-        published = min(answers.values(), key=lambda each: each.state != "duplicate")
+        # What went less well for one of them holds for all.
+        published = min(answers.values(), key=lambda each: (each.state != "duplicate", each.heard != 0))
         notes = [note for inbox, each in answers.items() for note in notes_on(told.rerouted.get(inbox, inbox), each)]
         # What is known of readers is told inbox by inbox.
         return self._receipt(sent, published._replace(readers=None), remarks=[*notes, *told.remarks])

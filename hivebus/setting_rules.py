@@ -84,6 +84,10 @@ def _size(*, low: int, high: int) -> Callable[[object], int]:
     return check
 
 
+def _quota(value: object) -> str:
+    return _matching(QUOTA_PATTERN, str(value) if type(value) is int else value)
+
+
 def _within(value: float, *, low: float, high: float) -> float:
     if low <= value <= high:
         return value
@@ -101,6 +105,9 @@ MIN_LEASE = 0.1
 MAX_LEASE = 7 * 86_400
 MIN_RETENTION = 1.0
 MAX_RETENTION = 365 * 86_400
+QUOTA_PATTERN = r"(?P<count>[1-9]\d{0,6})(?:/(?P<unit>[smh]))?(?: burst (?P<burst>[1-9]\d{0,6}))?"
+QUOTA_RULE = "must be messages a second, minute or hour, such as 20/s, 600/m or 20/s burst 100"
+MOST_HOPS = 10_000
 DURATION_RULE = "must be a duration such as 90, 30s, 5m, 24h or 1h30m"
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -136,6 +143,8 @@ SETTINGS: Mapping[str, Setting] = {
     "retention_bytes": Setting(
         1024**3, _size(low=1024**2, high=1024**5), f"must be from 1 MiB to 1048576 GiB, {_SIZE_RULE}"
     ),
+    "max_hops": Setting(32, _size(low=1, high=MOST_HOPS), f"must be a whole number from 1 to {MOST_HOPS:,}"),
+    "quota": Setting(None, _quota, QUOTA_RULE),
     "legacy_url": Setting(None, _url, "must be a URL such as tmux://agent-hive; `hivebus transports list`"),
     "ledger": Setting(None, _any_text, "must be the path of a file"),
     "aliases": Setting(

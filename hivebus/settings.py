@@ -50,6 +50,8 @@ class Settings(NamedTuple):
         max_messages: how many messages an inbox holds; max_bytes: how many bytes.
         retention: seconds for which settled messages are kept; retention_bytes: how many bytes all inboxes of
             the namespace may take for them, with those that are not settled.
+        max_hops: how many messages may lead to one, each an answer to the one before.
+        quota: how much an agent may send, such as ``20/s``; None is as much as it likes.
         legacy_url: the transport that is being left, while messages travel both; None otherwise.
         ledger: the file in which both are compared; None is the default one.
         aliases: agent names by their legacy names.
@@ -67,6 +69,8 @@ class Settings(NamedTuple):
     max_bytes: int
     retention: float
     retention_bytes: int
+    max_hops: int
+    quota: str | None
     legacy_url: str | None
     ledger: str | None
     aliases: Mapping[str, str]

@@ -81,8 +81,16 @@ class Spreading:
             await self._reroute(item, told, mark)
         return told
 
+    async def copy(self, items: Sequence[Outgoing]) -> None:
+        """Send the copies of a reply to subscribers; one whose inbox refuses it gets none, and the log says so."""
+        for item in items:
+            try:
+                await self._outbox.send_impatiently(item)
+            except Refused as error:
+                _log_missing(item, error)
+
     async def _send_all(self, item: Outgoing, inboxes: Sequence[str], way: Way) -> dict[str, Result]:
-        addressed = way.inboxes[: way.addressed]
+        addressed = {*way.inboxes[: way.addressed]}
         sending = (
             # A sender that waits for room waits for whom it writes to, and for nobody else.
             (self._outbox.send if inbox in addressed else self._outbox.send_impatiently)(item._replace(inbox=inbox))
@@ -124,7 +132,7 @@ class Spreading:
         """Note what a subscriber did not get; what may still reach it when the message is sent again is an error."""
         for inbox, result in told.copies.items():
             if isinstance(result, Refused):
-                _log.warning("a subscriber got no copy", extra={"agent": inbox, "message_id": item.message_id})
+                _log_missing(item._replace(inbox=inbox), result)
                 told.remarks.append(f"{inbox} subscribed to this and got no copy: {result.what}")
             elif isinstance(result, HivebusError):
                 raise result
@@ -167,3 +175,8 @@ class Spreading:
 
 def _is_gone(published: Published, fallback: Fallback) -> bool:
     return published.readers == 0 and (published.idle is None or published.idle >= fallback.after)
+
+
+def _log_missing(item: Outgoing, error: Refused) -> None:
+    facts = {"agent": item.inbox, "message_id": item.message_id, "error": str(error)}
+    _log.warning("a subscriber got no copy", extra=facts)

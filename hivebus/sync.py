@@ -134,6 +134,47 @@ def reply(message: Message, content: Any, *, from_agent: str, url: str | None = 
     return _with_bus(from_agent, settings.load({"url": url}), lambda bus: bus.reply(message, content))
 
 
+def ask(
+    to_agent: str | Sequence[str],
+    content: Any,
+    *,
+    from_agent: str,
+    timeout: float = 30.0,
+    url: str | None = None,
+    namespace: str | None = None,
+    message_type: str = "question",
+    priority: str | int = envelopes.DEFAULT_PRIORITY,
+    ttl: float | None = None,
+    correlation_id: str | None = None,
+    context: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    message_id: str | None = None,
+) -> Message:
+    """Send a question to one agent, or to one member of a ``@pool``, and return the answer. As `Bus.ask`.
+
+    Raises:
+        NoAnswer: the question is stored, and no answer came so far; a late one goes to the inbox of *from_agent*.
+        InvalidMessage, Refused, Unknown, Unavailable: as by `send`.
+    """
+    _refuse_inside_a_loop("ask")
+
+    async def act(bus: Bus) -> Message:
+        return await bus.ask(
+            to_agent,
+            content,
+            timeout=timeout,
+            message_type=message_type,
+            priority=priority,
+            ttl=ttl,
+            correlation_id=correlation_id,
+            context=context or {},
+            metadata=metadata or {},
+            message_id=message_id,
+        )
+
+    return _with_bus(from_agent, settings.load({"url": url, "namespace": namespace}), act)
+
+
 def receive(agent: str, *, wait: float = 0.0, url: str | None = None) -> Message | None:
     """Take the next message of an agent and ack it at once; None when nothing came within *wait* seconds.
 
@@ -158,6 +199,8 @@ def cancel(message_id: str, *, agent: str | None = None, url: str | None = None)
 def _one_shot(chosen: settings.Settings) -> OneShot | None:
     if chosen.legacy_url is not None:
         return None  # it travels two roads, and the short one is only one of them
+    if chosen.quota is not None:
+        return None  # nobody counts on the short road
     index = plugin_index.read()
     scheme = index.scheme(chosen.url)
     if scheme is None:

@@ -127,3 +127,10 @@ class Tidying(ABC):
             want: the bytes that are enough; None is all.
             dry_run: only count, and go on *behind* what an earlier step has counted.
         """
+
+    async def clear_away(self) -> int:
+        """Drop temporary reply inboxes that nobody reads any more; what is in them goes to their agents.
+
+        Returns how many messages went there. A transport without such inboxes has nothing to do.
+        """
+        return 0

@@ -8,7 +8,8 @@ batches. Implement the smallest class that is true:
 * `Transport`: a publisher whose inboxes can be opened, read and settled.
 
 What else it can do is a base class of `hivebus.offers` to add: `Inspectable`, `Replayable`,
-`DeadLetters`, `Schedules`, `Clock`, `Directory`, `Rendering`. How well it does it is a value in its `Capabilities`.
+`DeadLetters`, `Schedules`, `Clock`, `Directory`, `Notifying`, `Rendering`. How well it does it is a value in its
+`Capabilities`.
 An option that a transport cannot honour is an `Unsupported` error, never silently dropped.
 
 All times are relative and in seconds: clocks differ, and only the server's counts.
@@ -28,7 +29,7 @@ from hivebus.capabilities import Capabilities as Capabilities
 from hivebus.capabilities import Feature as Feature
 from hivebus.capabilities import emulated as emulated
 from hivebus.capabilities import native as native
-from hivebus.errors import HivebusError
+from hivebus.errors import HivebusError, Unsupported
 from hivebus.offers import ROUTES as ROUTES
 from hivebus.offers import Clock as Clock
 from hivebus.offers import Counts as Counts
@@ -37,6 +38,7 @@ from hivebus.offers import Directory as Directory
 from hivebus.offers import Entry as Entry
 from hivebus.offers import Inspectable as Inspectable
 from hivebus.offers import Located as Located
+from hivebus.offers import Notifying as Notifying
 from hivebus.offers import OneShot as OneShot
 from hivebus.offers import Rendering as Rendering
 from hivebus.offers import Replayable as Replayable
@@ -46,6 +48,9 @@ from hivebus.scheme import Endpoint as Endpoint
 from hivebus.scheme import Scheme as Scheme
 
 Evidence = Literal["accepted", "visible", "taken", "presented", "acked"]
+PoolPolicy = Literal["round_robin", "least_loaded"]
+"""round_robin: as many messages for each. least_loaded: the next one for who has the fewest in hand."""
+NOTHING_WAITS = (0, 0, 0, 0, 0, 0)
 
 
 # --- What travels -----------------------------------------------------------------------------
@@ -54,10 +59,16 @@ Evidence = Literal["accepted", "visible", "taken", "presented", "acked"]
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """A queue that readers of one *group* share: an agent's or a pool's."""
+    """A queue that readers of one *group* share: an agent's or a pool's.
+
+    Attributes:
+        name: an agent's, or a pool's with ``@`` before it.
+        policy: how the readers of a pool share it from now on; None leaves that as it is.
+    """
 
     name: str
     group: str = "main"
+    policy: PoolPolicy | None = None
 
 
 class Outgoing(NamedTuple):
@@ -89,14 +100,15 @@ class Published(NamedTuple):
     """What a transport can prove about one item.
 
     Attributes:
-        state: ``stored``; ``duplicate`` when the id was known already, so nothing was added; or
-            ``scheduled`` when it waits for its delay.
+        state: ``stored``, or handed on where nothing is kept; ``duplicate`` when the id was known already, so nothing
+            was added; or ``scheduled`` when it waits for its delay.
         evidence: what is proven at this moment.
         idle: seconds since somebody last read the inbox; None when nobody ever did or it is not known.
         readers: how many consumers hold a lease on the inbox; None when it is not known.
         leg: the road that this is about, where the transport joins several; None for its only one.
         others: the roads on which a copy follows; what became of those is not known yet.
         durability: the level that the server is known to give at this moment; None where it never changes.
+        heard: how many listeners it reached at most, where nothing is kept; 0 is certain. None where it is kept.
         routes: what `Directory.changes` was when the item was stored, or later; None where that is not counted.
     """
 
@@ -107,6 +119,7 @@ class Published(NamedTuple):
     leg: str | None = None
     others: tuple[str, ...] = ()
     durability: str | None = None
+    heard: int | None = None
     routes: int | None = None
 
 
@@ -214,11 +227,27 @@ class Publisher(ABC):
 
 
 class Listener(Publisher):
-    """Fire-and-forget reception: what nobody hears is gone, and there is nothing to settle."""
+    """Fire-and-forget reception: what nobody hears is gone, and there is nothing to settle.
+
+    The core refuses for it what its capabilities lack: a message that asks for an ack, a delay, a time to live.
+    """
 
     @abstractmethod
     async def listen(self, patterns: Sequence[str], *, limit: int, wait: float) -> Sequence[bytes]:
-        """Return up to *limit* messages whose routing key matches, waiting up to *wait* seconds for the first."""
+        """Return up to *limit* messages whose routing key matches, waiting up to *wait* seconds for the first.
+
+        From the return of the first call on, everything that matches is kept for the next call with the same
+        patterns, in a bounded buffer. One message is returned once, however many of the patterns match it; of a
+        message to a list, each copy has the key of its own recipient (`hivebus.patterns.key_of_copy`).
+
+        Args:
+            patterns: `hivebus.patterns.Patterns` checks and matches them; raises `InvalidMessage` for what is none.
+            limit: the most that are returned.
+            wait: seconds to wait for the first.
+
+        Raises:
+            Unavailable: the server is away; what was sent meanwhile may not have been heard, which is logged.
+        """
 
 
 class Reader(ABC):
@@ -233,6 +262,21 @@ class Reader(ABC):
         ``alone`` set, only to a reader with nothing started, so a call may return nothing while
         messages wait. Raises `Unavailable` when the server does not answer; nothing is lost then.
         """
+
+    async def glance(self, *, limit: int, wait: float) -> Sequence[int]:
+        """Take nothing, and return what `receive` would find, waiting up to *wait* seconds for the first.
+
+        Only for transports that declare the capability ``pools``: a process that reads several inboxes sleeps
+        at all of them at once, and takes from one. It renews the lease as `receive` does.
+
+        Args:
+            limit: how many would be taken; counting may end there.
+            wait: seconds to wait for the first.
+
+        Returns:
+            how many suspect messages wait, then how many others, from the lowest level to the highest.
+        """
+        raise Unsupported(f"{type(self).__name__} lacks the capability pools", hint="hivebus transports describe")
 
     @abstractmethod
     async def settle(self, batch: Sequence[Settlement]) -> Sequence[Settled]:
@@ -263,4 +307,7 @@ class Transport(Publisher):
             inbox: what to read. Messages sent before the first `open` are handed out too.
             consumer: a name that no other live process uses.
             lease: seconds without a sign of life after which the consumer counts as dead.
+
+        An inbox called ``agent~token`` is a temporary one for replies, with one reader. It is gone when that reader is
+        closed: what nobody took from it, and what is sent to it from then on, goes to the inbox of ``agent``.
         """

@@ -9,6 +9,7 @@ import click
 
 from hivebus import registry
 from hivebus.cli.agents_changes import fallback, forget, rename
+from hivebus.cli.agents_topics import subscribe, unsubscribe
 from hivebus.cli.app import App
 from hivebus.cli.link import Link, connect, run
 from hivebus.cli.options import command
@@ -140,5 +141,5 @@ def not_registered(name: str, known: registry.Registry) -> NotFound:
     )
 
 
-for _command in (list_, show, rename, forget, fallback):
+for _command in (list_, show, subscribe, unsubscribe, fallback, rename, forget):
     agents.add_command(_command)  # type: ignore[attr-defined]

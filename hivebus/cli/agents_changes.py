@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -53,7 +53,7 @@ def rename(app: App, *, old: str, new: str, dry_run: bool, yes: bool) -> None:
         facts["left_behind"] = left
         if left:
             warn(f"{left} messages for {old} came at the same moment: hivebus receive --agent {old}")
-    _tell(app, "rename", facts, [(old, new, "would be renamed" if dry_run else "renamed")])
+    _tell(app, "rename", facts, ("OLD", "NEW", "OUTCOME"), [(old, new, "would be renamed" if dry_run else "renamed")])
 
 
 @command("forget", examples=["hivebus agents forget old-agent --yes", "hivebus agents forget old-agent --dry-run"])
@@ -77,10 +77,8 @@ def forget(app: App, *, names: tuple[str, ...], dry_run: bool, yes: bool) -> Non
             )
         run(_forget(app, wanted))
     done = "would be forgotten" if dry_run else "forgotten"
-    rows = [{"agent": name, "unread": unread} for name, unread in waiting.items()]
-    _tell(
-        app, "forget", {"agents": rows, "dry_run": dry_run}, [(name, unread, done) for name, unread in waiting.items()]
-    )
+    facts = {"agents": [{"agent": name, "unread": unread} for name, unread in waiting.items()], "dry_run": dry_run}
+    _tell(app, "forget", facts, ("AGENT", "UNREAD", "OUTCOME"), [(*each, done) for each in waiting.items()])
 
 
 @command("fallback", examples=["hivebus agents fallback dev @backend --after 30m", "hivebus agents fallback dev none"])
@@ -96,7 +94,7 @@ def fallback(app: App, *, name: str, to: str, after: float) -> None:
     agent, chosen = app.name_of(name, field="agent"), None if to == NO_FALLBACK else app.settings.name_of(to)
     run(_set_fallback(app, agent, chosen, after))
     facts = {"agent": agent, "fallback": chosen, "after_seconds": after if chosen else None}
-    _tell(app, "fallback", facts, [(agent, chosen or "no fallback")])
+    _tell(app, "fallback", facts, ("AGENT", "FALLBACK"), [(agent, chosen or "no fallback")])
 
 
 async def _check_rename(app: App, old: str, new: str) -> None:
@@ -161,8 +159,10 @@ def _open(counts: Counts) -> int:
     return counts.waiting + counts.in_flight + counts.retrying + counts.scheduled
 
 
-def _tell(app: App, name: str, facts: Mapping[str, object], rows: list[tuple[object, ...]]) -> None:
+def _tell(
+    app: App, name: str, facts: Mapping[str, object], head: Sequence[str], rows: Sequence[Sequence[object]]
+) -> None:
     if app.as_json:
         document(f"agents.{name}", facts)
     else:
-        table([""] * len(rows[0]), rows)
+        table(head, rows)

@@ -33,7 +33,7 @@ class App:
         """The settings, read when a command first asks for one."""
         from hivebus.settings import load
 
-        return load(self.flags)
+        return load({name: flag for name, flag in self.flags.items() if name != "agent" or flag[:1] != "@"})
 
     @cached_property
     def identity(self) -> Identity:
@@ -45,6 +45,13 @@ class App:
     @property
     def agent(self) -> str:
         """Who runs the command, or `ConfigError` when nobody said so."""
+        if self.flags.get("agent", "")[:1] == "@":
+            from hivebus.errors import ConfigError
+
+            raise ConfigError(
+                f"{self.flags['agent']} is a pool, and no agent",
+                hint="say who you are: --agent NAME, and which pool: --pool NAME, where a command has it",
+            )
         if self.settings.agent and (self.flags.get("agent") or os.environ.get("HIVEBUS_AGENT")):
             return self.settings.agent
         if self.identity.agent:
@@ -52,6 +59,16 @@ class App:
         from hivebus.cli.identity import nobody_said
 
         raise nobody_said(self.identity)
+
+    @property
+    def chosen_inbox(self) -> str | None:
+        """The inbox that --agent narrows a command to, an agent's or a pool's; None without it."""
+        flag = self.flags.get("agent")
+        if not flag:
+            return None
+        from hivebus import limits
+
+        return limits.check_owner(flag, field="--agent") if flag[:1] == "@" else self.agent
 
     def name_of(self, name: str, *, field: str) -> str:
         """Return an agent's name, its alias resolved; raises `InvalidMessage` for what cannot be one."""

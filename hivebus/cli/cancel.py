@@ -48,7 +48,7 @@ async def _cancel(app: App, message_id: str) -> Cancellation:
     async with connect(app) as link:
         inspectable = link.inspectable(to="find messages")
         # Only the flag narrows the search: whoever sends a message is seldom the one whose inbox it is in.
-        inboxes = [app.agent] if app.flags.get("agent") else await inspectable.inboxes()
+        inboxes = [app.chosen_inbox] if app.chosen_inbox else await inspectable.inboxes()
         if app.flags.get("agent") and not await inspectable.locate([message_id], inboxes):
             message_id = await _completed(inspectable, message_id, inboxes[0])
         return await cancelling.cancel(message_id, inboxes, schedules=link.schedules(), inspectable=inspectable)

@@ -12,17 +12,20 @@ from hivebus.errors import ConfigError
 SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Send and receive": {
         "send": ("hivebus.cli.send:send", "Send one message"),
+        "ask": ("hivebus.cli.ask:ask", "Send a question, and print the answer"),
+        "reply": ("hivebus.cli.reply:reply", "Answer a message, in its conversation"),
         "broadcast": ("hivebus.cli.broadcast:broadcast", "Send one message to everybody"),
         "cancel": ("hivebus.cli.cancel:cancel", "Take back a message that nobody was handed yet"),
         "inbox": ("hivebus.cli.inbox:inbox", "List what you hold and what waits for you; takes nothing"),
         "receive": ("hivebus.cli.receive:receive", "Take messages out of your inbox, under a lease"),
+        "listen": ("hivebus.cli.listen:listen", "Show what is said to whoever listens, and is not kept"),
         "extend": ("hivebus.cli.settle:extend", "Keep a message that you hold for longer"),
         "ack": ("hivebus.cli.settle:ack", "Say that messages are done"),
         "retry": ("hivebus.cli.settle:retry", "Put a message back, to be handed out again later"),
         "reject": ("hivebus.cli.settle:reject", "Give a message up: it becomes a dead letter"),
     },
     "Watch": {
-        "trace": ("hivebus.cli.trace:trace", "Show what became of one message"),
+        "trace": ("hivebus.cli.trace:trace", "Show what became of one message, and its conversation"),
         "agents": ("hivebus.cli.agents:agents", "List the agents, who is there, and what waits for each"),
         "queues": ("hivebus.cli.queues:queues", "Count what waits in every inbox"),
         "replay": ("hivebus.cli.replay:replay", "Send a part of an agent's history again"),

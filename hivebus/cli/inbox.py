@@ -12,8 +12,10 @@ from hivebus.cli.app import App
 from hivebus.cli.link import LOOK, Link, as_json, connect, run
 from hivebus.cli.options import command
 from hivebus.cli.output import document, duration, preview, shown_ids, table
-from hivebus.cli.taking import is_ours
+from hivebus.cli.pooling import held_in_pools, known_inbox
+from hivebus.cli.taking import is_mine, is_ours
 from hivebus.errors import InvalidMessage
+from hivebus.pools import check_pool
 from hivebus.transport import Located
 
 HEAD = ("ID", "AGE", "FROM", "TYPE", "PRIORITY", "STATE", "PREVIEW")
@@ -26,34 +28,41 @@ HEAD = ("ID", "AGE", "FROM", "TYPE", "PRIORITY", "STATE", "PREVIEW")
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Show at most that many that wait."
 )
-def inbox(app: App, *, limit: int) -> None:
+@click.option("--pool", metavar="POOL", help="Look into the inbox of this pool instead.")
+def inbox(app: App, *, limit: int, pool: str | None) -> None:
     """List what you hold and what waits for you; takes nothing.
 
     What you hold comes first, with the rest of its lease: whoever lost track finds its work again, and settles
-    it by its ID. What waits follows in the order of hand-out.
+    it by its ID. What you hold of a pool is among it. What waits follows in the order of hand-out.
     """
-    run(_inbox(app, limit))
+    run(_inbox(app, limit, None if pool is None else check_pool(pool, field="--pool")))
 
 
-async def _inbox(app: App, limit: int) -> None:
-    name = app.agent
+async def _inbox(app: App, limit: int, pool: str | None) -> None:
+    # Whose work it is matters in a pool too, if anybody said so.
+    agent = app.agent if pool is None else app.identity.agent or ""
     async with connect(app) as link:
+        name = agent if pool is None else await known_inbox(link, pool)
         inspectable = link.inspectable(to="list an inbox")
         [count] = await inspectable.counts([name])
         places = await inspectable.peek(name, limit=limit)
         if count.in_flight > sum(map(_is_held, places)):
             # It hides behind messages of a higher level that wait.
             places = await inspectable.peek(name, limit=max(LOOK, limit))
-        held = sorted((place for place in places if _is_held(place)), key=lambda place: not is_ours(place.consumer))
+        held = [place for place in places if _is_held(place)]
+        if pool is None:
+            shared = await held_in_pools(link, agent)
+            held += shared
+        held.sort(key=lambda place: not _is_ours(place, agent))
         waiting = [place for place in places if not _is_held(place)][:limit]
         if app.as_json:
-            document("inbox", _facts(link, [*held, *waiting]))
+            document("inbox", _facts(link, [*held, *waiting], own=name))
             return
         ids = shown_ids([place.message_id for place in (*held, *waiting)])
-        table(HEAD, [[shown, *_row(link, place)] for shown, place in zip(ids, (*held, *waiting), strict=True)])
+        table(HEAD, [[shown, *_row(link, place, agent)] for shown, place in zip(ids, (*held, *waiting), strict=True)])
     more = f" ({count.waiting + count.retrying} in all)" if count.waiting + count.retrying > len(waiting) else ""
     app.note(f"{len(waiting)} waiting{more}, {max(len(held), count.in_flight)} held")
-    ours = [place for place in held if is_ours(place.consumer)]
+    ours = [place for place in held if _is_ours(place, agent)]
     if ours:
         app.note(_reminder(ours))
 
@@ -68,11 +77,15 @@ def _reminder(ours: Sequence[Located]) -> str:
     )
 
 
+def _is_ours(place: Located, agent: str) -> bool:
+    return is_ours(place.consumer) and is_mine(place.consumer, agent)
+
+
 def _is_held(place: Located) -> bool:
     return place.state == "delivered"
 
 
-def _facts(link: Link, places: Sequence[Located]) -> dict[str, Any]:
+def _facts(link: Link, places: Sequence[Located], *, own: str) -> dict[str, Any]:
     messages: list[dict[str, Any]] = []
     leased: list[dict[str, Any]] = []
     broken: list[dict[str, Any]] = []
@@ -88,6 +101,7 @@ def _facts(link: Link, places: Sequence[Located]) -> dict[str, Any]:
                     "lease_seconds": place.lease_seconds,
                     "consumer": place.consumer,
                     "message": as_json(message),
+                    **({"pool": place.inbox[1:]} if place.inbox != own else {}),
                 }
             )
         else:
@@ -96,24 +110,26 @@ def _facts(link: Link, places: Sequence[Located]) -> dict[str, Any]:
     return {**facts, "broken": broken} if broken else facts
 
 
-def _row(link: Link, place: Located) -> list[object]:
+def _row(link: Link, place: Located, agent: str) -> list[object]:
     age = duration(None if place.at is None else time.time() - place.at)
     message = link.message(place.data)
     if isinstance(message, InvalidMessage):
-        return [age, None, None, None, _state(place), f"(broken: {message.why})"]
+        return [age, None, None, None, _state(place, agent), f"(broken: {message.why})"]
     return [
         age,
         message.from_agent,
         message.message_type,
         message.priority.value,
-        _state(place),
+        _state(place, agent),
         preview(message.content),
     ]
 
 
-def _state(place: Located) -> str:
+def _state(place: Located, agent: str) -> str:
     if _is_held(place):
-        return f"{'held' if is_ours(place.consumer) else 'at work'} {duration(place.lease_seconds) or '?'}"
+        # The row does not say where it came from, so the state of what came from a pool does.
+        where = f" {place.inbox}" if place.inbox[:1] == "@" else ""
+        return f"{'held' if _is_ours(place, agent) else 'at work'} {duration(place.lease_seconds) or '?'}{where}"
     if place.state == "retrying":
         return f"retry in {duration(place.due_seconds) or '?'}"
     return place.state

@@ -98,8 +98,8 @@ def one_of(letters: Sequence[Letter], name: str) -> Letter:
 
 async def _inboxes(app: App, link: Link) -> Sequence[str]:
     # Only the flag narrows the list: an operator whose shell belongs to an agent still sees everything.
-    if app.flags.get("agent"):
-        return [app.agent]
+    if chosen := app.chosen_inbox:
+        return [chosen]
     return await link.inspectable(to="list inboxes").inboxes()
 
 

@@ -9,14 +9,16 @@ import click
 
 from hivebus.cli.exit_codes import ExitCode, exit_code_of
 from hivebus.cli.output import bold, json_text, safe
-from hivebus.errors import HivebusError
+from hivebus.errors import HivebusError, NoAnswer
 
 
 def show_error(error: HivebusError, *, as_json: bool) -> ExitCode:
     """Print a hivebus error and return its exit code."""
     code = exit_code_of(error)
     what = f"{error.what} ({error.cause})" if error.cause else error.what
-    _show(name=_snake(type(error).__name__), what=what, hint=error.hint, code=code, as_json=as_json)
+    # Whoever asked looks for a late answer by this.
+    asked = {"message_id": error.message_id} if isinstance(error, NoAnswer) else {}
+    _show(name=_snake(type(error).__name__), what=what, hint=error.hint, code=code, as_json=as_json, **asked)
     return code
 
 
@@ -39,9 +41,9 @@ def show_bug(error: Exception, *, as_json: bool) -> ExitCode:
     return ExitCode.BUG
 
 
-def _show(*, name: str, what: str, hint: str | None, code: ExitCode, as_json: bool) -> None:
+def _show(*, name: str, what: str, hint: str | None, code: ExitCode, as_json: bool, **more: str) -> None:
     if as_json:
-        facts = {"error": {"code": name, "message": what, "hint": hint, "exit": int(code)}}
+        facts = {"error": {"code": name, "message": what, "hint": hint, "exit": int(code), **more}}
         sys.stderr.write(f"{json_text(facts)}\n")
         return
     sys.stderr.write(f"{bold('error:', stream=sys.stderr)} {safe(what)}\n")

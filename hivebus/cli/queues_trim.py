@@ -90,7 +90,7 @@ def _size(text: str) -> int:
 async def _trim(app: App, bounds: Bounds, *, dry_run: bool) -> list[Trimmed]:
     async with connect(app) as link:
         tidying = _tidying(link)
-        inboxes = [app.agent] if app.flags.get("agent") else await link.inspectable(to="list inboxes").inboxes()
+        inboxes = [app.chosen_inbox] if app.chosen_inbox else await link.inspectable(to="list inboxes").inboxes()
         gone = {inbox: Shed() for inbox in inboxes}
         if bounds.older_than is not None:
             gone = await shed_older(tidying, inboxes, older_than=bounds.older_than, dry_run=dry_run)

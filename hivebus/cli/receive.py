@@ -17,11 +17,13 @@ from hivebus.cli.exit_codes import ExitCode
 from hivebus.cli.link import Link, as_json, connect, run
 from hivebus.cli.options import command, duration_type
 from hivebus.cli.output import document, duration, json_line, json_text, line, warn
+from hivebus.cli.pooling import join_inbox
 from hivebus.cli.taking import TAKING_LEASE, Filter, Stop, Taken, Taker
 from hivebus.errors import Unavailable, Unknown
 from hivebus.housekeeping import Housekeeper, Plan
+from hivebus.pools import POLICIES, check_pool
 from hivebus.setting_rules import MAX_LEASE
-from hivebus.transport import Ack
+from hivebus.transport import Ack, Inbox, PoolPolicy
 
 KEPT_LEASE = 1800.0
 LOOK_AGAIN_SECONDS = 1.0
@@ -39,6 +41,8 @@ class Wish:
     follow: bool
     execute: str | None
     lines: bool
+    pool: str | None
+    policy: PoolPolicy | None
 
 
 @command(
@@ -61,6 +65,8 @@ class Wish:
 @click.option("--ack", is_flag=True, help="Settle them at once, after showing them.")
 @click.option("--follow", is_flag=True, help="Go on until Ctrl-C or SIGTERM.")
 @click.option("--exec", "execute", metavar="CMD", help="Run CMD for each: ack on exit 0, retry otherwise.")
+@click.option("--pool", metavar="POOL", help="Out of the inbox of this pool, which you share with its members.")
+@click.option("--pool-policy", "policy", type=click.Choice(POLICIES), help="How the pool is shared from now on.")
 @click.option("--jsonl", "lines", is_flag=True, help="One JSON object a line.")
 def receive(
     app: App,
@@ -73,6 +79,8 @@ def receive(
     ack: bool,
     follow: bool,
     execute: str | None,
+    pool: str | None,
+    policy: PoolPolicy | None,
     lines: bool,
 ) -> ExitCode:
     """Take messages out of your inbox, under a lease.
@@ -85,6 +93,10 @@ def receive(
     fits. What stands in front of one that does is taken with it and handed back at once: nothing is lost
     or held up, but its attempt count is one higher, and some transports queue it again behind others.
 
+    With --pool you are a member of it for as long as you read: each message goes to one member, and your own
+    inbox is not read. A pool that does not exist is made. round_robin gives each member as many messages,
+    least_loaded the next one to whoever has the fewest in hand.
+
     CMD gets the message as JSON on stdin and HIVEBUS_MESSAGE_ID, HIVEBUS_FROM, HIVEBUS_TO, HIVEBUS_TYPE,
     HIVEBUS_PRIORITY, HIVEBUS_ATTEMPT, HIVEBUS_CORRELATION_ID and HIVEBUS_REPLY_TO in its environment. The
     shell never reads any part of a message. A failing message is retried as it asks to be, and becomes a
@@ -96,13 +108,24 @@ def receive(
         raise click.UsageError("--exec settles by itself and shows nothing: leave out --ack, --jsonl and --json")
     if lease is not None and lease > MAX_LEASE:
         raise click.UsageError("--lease may be 7 days at most")
+    if policy and not pool:
+        raise click.UsageError("--pool-policy says how a pool is shared: name it with --pool")
     wanted = Filter(
         types=frozenset(limits.check_message_type(each) for each in types),
         senders=frozenset(app.name_of(each, field="--from") for each in senders),
     )
     wait = (None if follow else 0.0) if wait is None else wait
     wish = Wish(
-        limit=limit, wait=wait, lease=lease, wanted=wanted, ack=ack, follow=follow, execute=execute, lines=lines
+        limit=limit,
+        wait=wait,
+        lease=lease,
+        wanted=wanted,
+        ack=ack,
+        follow=follow,
+        execute=execute,
+        lines=lines,
+        pool=None if pool is None else check_pool(pool, field="--pool"),
+        policy=policy,
     )
     return run(_receive(app, wish))
 
@@ -114,8 +137,9 @@ async def _receive(app: App, wish: Wish) -> ExitCode:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set, number)
     async with connect(app) as link:
-        receiver = _Receiver(app, link, agent, wish, stop)
-        keeper = _housekeeper(app, link, agent)
+        inbox = Inbox(agent) if wish.pool is None else await join_inbox(app, link, wish.pool, policy=wish.policy)
+        receiver = _Receiver(app, link, inbox, wish, stop)
+        keeper = _housekeeper(app, link, inbox.name)
         if wish.follow:
             keeper.start()
         try:
@@ -126,19 +150,19 @@ async def _receive(app: App, wish: Wish) -> ExitCode:
     return receiver.exit_code()
 
 
-def _housekeeper(app: App, link: Link, agent: str) -> Housekeeper:
+def _housekeeper(app: App, link: Link, inbox: str) -> Housekeeper:
     plan = Plan(keep=app.settings.retention, max_bytes=app.settings.retention_bytes)
-    return Housekeeper(link.transport, agent, plan=plan)
+    return Housekeeper(link.transport, inbox, plan=plan)
 
 
 class _Receiver:
-    def __init__(self, app: App, link: Link, agent: str, wish: Wish, stop: Stop) -> None:
+    def __init__(self, app: App, link: Link, inbox: Inbox, wish: Wish, stop: Stop) -> None:
         self._lease = wish.lease or KEPT_LEASE
         taking = min(TAKING_LEASE, self._lease) if not wish.execute else wish.lease or app.settings.lease
         self._app = app
         self._wish = wish
         self._stop = stop
-        self._taker = Taker(app, link, agent, wanted=wish.wanted, lease=taking, stop=stop)
+        self._taker = Taker(app, link, app.agent, inbox=inbox, wanted=wish.wanted, lease=taking, stop=stop)
         self._executor = Executor(app, self._taker, wish.execute or "", lease=taking, stop=stop)
         self._came = 0
         self._failed = 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hivebus import limits
 from hivebus.cli.app import App
 from hivebus.cli.asking import ask
 from hivebus.cli.link import run
@@ -92,15 +93,17 @@ async def _replay(app: App, wish: Wish, *, dry_run: bool) -> ReplayReport:
 
     settings = app.settings
     app.name_server()
-    bus = Bus(settings.url, agent=app.agent, namespace=settings.namespace, on_full="wait")
+    source = app.chosen_inbox or app.agent
+    # Each keeps its sender; who sends it again is not told.
+    bus = Bus(settings.url, agent=source.removeprefix("@"), namespace=settings.namespace, on_full="wait")
     async with bus:
         return await bus.replay(
-            app.agent,
+            source,
             since=wish.since,
             until=wish.until,
             ids=wish.ids,
             types=wish.types,
-            to=None if wish.to is None else app.name_of(wish.to, field="--to"),
+            to=None if wish.to is None else limits.check_owner(settings.name_of(wish.to), field="--to"),
             rate=wish.rate,
             label=wish.label,
             dry_run=dry_run,

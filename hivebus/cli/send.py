@@ -112,14 +112,14 @@ def send(
     takes a message back until somebody is handed it.
 
     It is stored when this command returns. On exit code 75 the outcome may be unknown: sending again with
-    the same --id is safe.
+    the same --id is safe. At redis+pubsub:// nothing is stored: --no-ack, and hivebus listen hears it, or nobody.
     """
     if at is not None and delay is not None:
         raise click.UsageError("give --at or --delay, not both")
     content = content_of(text, data, limit=app.settings.max_message)
     from hivebus import sync
 
-    recipients = _recipients(app, to)
+    recipients = recipients_of(app, to)
     from_agent = app.agent
     app.name_server()
     receipt = sync.send(
@@ -139,8 +139,8 @@ def send(
         max_retries=max_retries,
         retry_delay=retry_delay,
         require_ack=not no_ack,
-        context=_object(context, field="body.context"),
-        metadata=_object(metadata, field="body.metadata"),
+        context=json_object(context, field="body.context"),
+        metadata=json_object(metadata, field="body.metadata"),
     )
     _print(app, recipients, receipt)
 
@@ -162,21 +162,25 @@ def _print(app: App, to: str | list[str], receipt: Receipt) -> None:
     if not sys.stdout.isatty():
         table([], [[receipt.message_id, names, receipt.state, receipt.evidence]])
         return
-    line(f"sent {receipt.message_id} to {names} ({receipt.state}{_level(receipt)})")
-    app.note(f"follow it: hivebus trace {receipt.message_id}")
+    line(f"sent {receipt.message_id} to {names} ({_outcome(receipt)})")
+    if receipt.heard is None:
+        app.note(f"follow it: hivebus trace {receipt.message_id}")
 
 
-def _level(receipt: Receipt) -> str:
-    return f", {receipt.durability}" if receipt.durability else ""
+def _outcome(receipt: Receipt) -> str:
+    if receipt.heard is not None:
+        return f"not kept, at most {receipt.heard} listening" if receipt.heard else "not kept, nobody listening"
+    return f"{receipt.state}, {receipt.durability}" if receipt.durability else receipt.state
 
 
-def _recipients(app: App, to: str) -> str | list[str]:
+def recipients_of(app: App, to: str) -> str | list[str]:
+    """Return the names in TO, their aliases resolved."""
     names = [app.settings.name_of(name) for name in to.split(",")]
     return names[0] if len(names) == 1 else names
 
 
 def content_of(text: str | None, data: str | None, *, limit: int) -> Any:
-    """Return what a command shall send: TEXT verbatim, --data, or what comes on stdin."""
+    """Return what a message shall say: TEXT, a JSON value, or what comes on stdin."""
     if text is not None and data is not None:
         raise click.UsageError("give TEXT or --data, not both")
     if data is not None:
@@ -205,7 +209,8 @@ def _stdin(limit: int) -> str:
         ) from None
 
 
-def _object(text: str | None, *, field: str) -> dict[str, Any]:
+def json_object(text: str | None, *, field: str) -> dict[str, Any]:
+    """Return the JSON object of an option, or raise `InvalidMessage`."""
     return {} if text is None else limits.check_mapping(_json(text, field=field), field=field)
 
 

@@ -9,10 +9,11 @@ import click
 
 from hivebus.cli.app import App
 from hivebus.cli.exit_codes import ExitCode
-from hivebus.cli.link import LOOK, Link, connect, find, run
+from hivebus.cli.link import LOOK, Link, connect, run
 from hivebus.cli.options import command, duration_type
 from hivebus.cli.output import document, duration, table, warn
-from hivebus.cli.taking import is_ours
+from hivebus.cli.pooling import find_held
+from hivebus.cli.taking import is_mine, is_ours
 from hivebus.errors import InvalidMessage, NotFound, NotPermitted
 from hivebus.retry import retry_delay
 from hivebus.setting_rules import MAX_LEASE
@@ -115,10 +116,10 @@ def reject(app: App, *, message_id: str, reason: str) -> ExitCode:
 async def _settle(app: App, ids: Sequence[str], verb: Verb) -> ExitCode:
     agent = app.agent
     async with connect(app) as link:
-        places = {place.message_id: place for place in await find(link, ids, [agent])}
+        places = {place.message_id: place for place in await find_held(link, ids, agent)}
         for place in places.values():
-            _check_holder(place, verb)
-        outcomes = {place.message_id: await _settle_one(link, place, verb) for place in places.values()}
+            check_holder(place, verb, agent)
+        outcomes = {place.message_id: await settle_one(link, place, verb) for place in places.values()}
     if app.as_json:
         settled = [{"message_id": each, "outcome": outcome} for each, outcome in outcomes.items()]
         document(verb.name, {"settled": settled})
@@ -130,7 +131,8 @@ async def _settle(app: App, ids: Sequence[str], verb: Verb) -> ExitCode:
     return ExitCode.CHECK_FAILED if late else ExitCode.OK
 
 
-async def _settle_one(link: Link, place: Located, verb: Verb) -> Settled:
+async def settle_one(link: Link, place: Located, verb: Verb) -> Settled:
+    """Settle a message in the name of the consumer that holds it."""
     if place.state == "acknowledged":
         return "done"
     assert place.consumer is not None and place.token is not None
@@ -151,7 +153,8 @@ async def _holds_nothing(link: Link, place: Located) -> bool:
     return len(seen) < LOOK and all(each.consumer != place.consumer for each in seen)
 
 
-def _check_holder(place: Located, verb: Verb) -> None:
+def check_holder(place: Located, verb: Verb, agent: str) -> None:
+    """Raise `NotFound` or `NotPermitted` unless the command line holds the message, so that it may settle it."""
     if place.state == "acknowledged" and verb.repeats:
         return
     if place.state != "delivered":
@@ -160,10 +163,10 @@ def _check_holder(place: Located, verb: Verb) -> None:
             cause=_WHY.get(place.state, "it was never handed out"),
             hint=_NEXT.get(place.state, f"hivebus trace {place.message_id}"),
         )
-    if not is_ours(place.consumer):
+    if not is_ours(place.consumer) or not is_mine(place.consumer, agent):
         raise NotPermitted(
             f"{place.message_id} is being worked on by {place.consumer}, which settles it",
-            cause="only what `hivebus receive` took can be settled from the command line",
+            cause="only what `hivebus receive` took for you can be settled from the command line",
             hint=f"hivebus trace {place.message_id}",
         )
 

@@ -18,6 +18,7 @@ from hivebus import registry
 from hivebus.cli.app import App
 from hivebus.cli.link import LOOK, Link
 from hivebus.errors import InvalidMessage, Unavailable, Unknown
+from hivebus.hops import HOP_LIMIT, is_too_far
 from hivebus.transport import (
     DeadLetter,
     Delivery,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from hivebus.message import Message
 
 CONSUMER_PREFIX = "cli-"
+_OF = "."
+"""Stands in no agent's name."""
 TAKING_LEASE = 10.0
 """Seconds after which the server takes back what a command took and did not get to show."""
 LOOK_AGAIN = 0.5
@@ -103,20 +106,24 @@ class Stop:
 
 
 class Taker:
-    """One consumer of the agent's inbox, for one command.
+    """One consumer of an inbox, for one command.
 
     Args:
-        agent: whose inbox.
+        agent: who takes.
+        inbox: the agent's own, or that of one of its pools.
         wanted: which messages; those in front of a wanted one are handed back at once.
         lease: seconds, while messages are being taken or worked on.
         stop: ends every wait.
     """
 
-    def __init__(self, app: App, link: Link, agent: str, *, wanted: Filter, lease: float, stop: Stop) -> None:
+    def __init__(
+        self, app: App, link: Link, agent: str, *, inbox: Inbox, wanted: Filter, lease: float, stop: Stop
+    ) -> None:
         self._app = app
         self._link = link
         self._transport = link.receiving()
-        self._inbox = Inbox(agent)
+        self._agent = agent
+        self._inbox = inbox
         self._wanted = wanted
         self._lease = lease
         self._stop = stop
@@ -164,9 +171,9 @@ class Taker:
 
     async def _open(self) -> Reader:
         if self._reader is None:
-            self._consumer = f"{CONSUMER_PREFIX}{os.urandom(4).hex()}"
+            self._consumer = consumer_name(self._agent, self._inbox.name)
             if isinstance(self._transport, Directory):
-                await registry.register(self._transport, self._inbox.name, kind="command")
+                await registry.register(self._transport, self._agent, kind="command")
             self._reader = await self._transport.open(self._inbox, consumer=self._consumer, lease=self._lease)
             self._stop.wakes(self._reader.wake)
         return self._reader
@@ -222,6 +229,12 @@ class Taker:
             if isinstance(message, InvalidMessage):
                 await self.settle([DeadLetter(delivery.token, f"invalid:{message.why}")])
                 self._app.note(f"a broken message became a dead letter: {message.what}")
+            elif is_too_far(message, limit=self._app.settings.max_hops):
+                await self.settle([DeadLetter(delivery.token, HOP_LIMIT)])
+                self._app.note(
+                    f"{message.message_id} became a dead letter ({HOP_LIMIT}): more than"
+                    f" {self._app.settings.max_hops} messages led to it, each the answer to another"
+                )
             else:
                 good.append(Taken(delivery, message))
         return good
@@ -231,6 +244,18 @@ class Taker:
         return int(self._link.capabilities.max_batch.value)
 
 
+def consumer_name(agent: str, inbox: str) -> str:
+    """Return a new name for what is taken together; in a pool it says for whom."""
+    name = f"{CONSUMER_PREFIX}{os.urandom(4).hex()}"
+    return name if inbox == agent else f"{name}{_OF}{agent}"
+
+
 def is_ours(consumer: str | None) -> bool:
     """Tell whether a consumer is one of the command line, which any process of the agent may settle for."""
     return bool(consumer and consumer.startswith(CONSUMER_PREFIX))
+
+
+def is_mine(consumer: str | None, agent: str) -> bool:
+    """Tell whether it took for this agent; in the agent's own inbox every one of them did."""
+    _, shared, owner = (consumer or "").partition(_OF)
+    return not shared or owner == agent

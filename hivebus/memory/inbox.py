@@ -16,6 +16,7 @@ from typing import Literal
 
 from hivebus.memory.entry import Consumer, Stored
 from hivebus.memory.keeping import Kept
+from hivebus.memory.sharing import Sharing
 from hivebus.tidying import Tidied
 from hivebus.transport import (
     Ack,
@@ -57,6 +58,7 @@ class MemoryInbox:
         self._last_read: float | None = None
         self._expired = 0
         self.kept = Kept()
+        self.sharing = Sharing() if name.startswith("@") else None
 
     # --- On the way in --------------------------------------------------------------------------
 
@@ -84,6 +86,25 @@ class MemoryInbox:
         idle = None if self._last_read is None else now - self._last_read
         return Published(state, "accepted", idle, self._readers(now))
 
+    def left(self, now: float) -> list[Stored]:
+        """Return what somebody still has to look at: what is not settled, and dead letters."""
+        self.advance(now)
+        return [stored for stored in self._known.values() if not stored.is_settled or stored.letter is not None]
+
+    def inherit(self, left: list[Stored], settled: list[Stored], now: float) -> None:
+        """Take over what was left in another inbox, and know what was settled there; nothing is added twice."""
+        for stored in settled:
+            if self._known.setdefault(stored.item.message_id, stored) is stored:
+                self._call_at(max(now, stored.accepted + DEDUP_WINDOW), self._forget, stored)
+        for stored in left:
+            if stored.letter is not None and stored.item.message_id not in self._known:
+                self._known[stored.item.message_id] = stored
+                self._bury(stored, stored.reason or "", now)
+            elif stored.letter is None:
+                ttl = None if stored.expires is None else max(0.0, stored.expires - now)
+                delay = max(0.0, stored.due - now) if stored.state == "scheduled" else 0
+                self.publish(stored.item._replace(inbox=self.name, delay=delay, ttl=ttl), now)
+
     # --- On the way out -------------------------------------------------------------------------
 
     def receive(self, consumer: Consumer, *, limit: int, start: int, now: float) -> list[Delivery]:
@@ -92,8 +113,29 @@ class MemoryInbox:
         self.renew(consumer, now)
         self.advance(now)
         self._take_over(now)
-        chosen = list(itertools.islice(self._choose(consumer), limit))
+        room = limit
+        if self.sharing is not None:
+            room = self.sharing.share(consumer, limit=limit, waiting=sum(1 for _ in self._waiting()), now=now)
+        chosen = list(itertools.islice(self._choose(consumer), room)) if room else []
+        if self.sharing is not None:
+            self.sharing.gave(consumer, len(chosen), limit=limit, now=now)
         return [self._deliver(stored, consumer, started=place < start) for place, stored in enumerate(chosen)]
+
+    def look(self, consumer: Consumer, *, limit: int, now: float) -> list[int]:
+        """Return what `receive` would find, suspects first and then level by level; nothing is taken."""
+        self._last_read = now
+        self.renew(consumer, now)
+        self.advance(now)
+        self._take_over(now)
+        if self._suspects:
+            return [len(self._suspects), 0, 0, 0, 0, 0]
+        counts = [0, *(min(limit, len(self._levels[level])) for level in reversed(LEVELS))]
+        if self.sharing is not None:
+            share = self.sharing.share(consumer, limit=limit, waiting=sum(1 for _ in self._waiting()), now=now)
+            # Who has found something comes at once, or not at all; who has not would take it as soon as it comes.
+            self.sharing.gave(consumer, 0, limit=0 if share else limit, now=now)
+            counts = counts if share else [0] * len(counts)
+        return counts
 
     def renew(self, consumer: Consumer, now: float) -> None:
         """Note a sign of life: the lease on all that the consumer holds starts again."""
@@ -109,6 +151,8 @@ class MemoryInbox:
     def leave(self, consumer: Consumer, now: float) -> None:
         """Hand back what the consumer did not start; what it started is left to its lease."""
         self._hand_back([stored for stored in consumer.held.values() if not stored.started], now)
+        if self.sharing is not None:
+            self.sharing.leave(consumer)
         if not consumer.held:
             self._consumers.pop(consumer.name, None)
 
@@ -150,6 +194,8 @@ class MemoryInbox:
     def _take_over(self, now: float) -> None:
         for consumer in [each for each in self._consumers.values() if each.until <= now]:
             del self._consumers[consumer.name]
+            if self.sharing is not None:
+                self.sharing.leave(consumer)
             started = [stored for stored in consumer.held.values() if stored.started]
             for stored in started:
                 # Only who ran alone is guilty of the crash; among several, all are mere suspects.
@@ -240,6 +286,8 @@ class MemoryInbox:
     def next_change(self) -> float:
         """Return when something will be due or a lease will end, unless somebody acts before."""
         times = [consumer.until for consumer in self._consumers.values() if consumer.held]
+        if self.sharing is not None:
+            times.append(self.sharing.next_turn())
         return min([*times, *(timer[0] for timer in self._timers[:1])], default=float("inf"))
 
     def _call_at(self, when: float, action: Callable[[Stored, float], None], stored: Stored) -> None:

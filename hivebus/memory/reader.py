@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+from hivebus.address import is_temporary
 from hivebus.memory.entry import Consumer
 from hivebus.memory.server import MemoryServer
-from hivebus.transport import Ack, Delivery, Reader, Settled, Settlement
+from hivebus.transport import NOTHING_WAITS, Ack, Delivery, Reader, Settled, Settlement
+
+T = TypeVar("T")
 
 
 class MemoryReader(Reader):
@@ -26,13 +30,25 @@ class MemoryReader(Reader):
         server.bells.add(self._bell)
 
     async def receive(self, *, limit: int, start: int, wait: float) -> Sequence[Delivery]:
+        return await self._until_found(
+            lambda now: self._inbox.receive(self._consumer, limit=limit, start=start, now=now), wait
+        )
+
+    async def glance(self, *, limit: int, wait: float) -> Sequence[int]:
+        def look(now: float) -> Sequence[int]:
+            counts = self._inbox.look(self._consumer, limit=limit, now=now)
+            return counts if any(counts) else ()
+
+        return await self._until_found(look, wait) or NOTHING_WAITS
+
+    async def _until_found(self, find: Callable[[float], Sequence[T]], wait: float) -> Sequence[T]:
         # Even if nothing is waited for, others get a turn: a busy reader must not starve their leases.
         await asyncio.sleep(0)
         deadline = _now() + wait
         while not self._closed:
             self._bell.clear()
             now = _now()
-            found = self._inbox.receive(self._consumer, limit=limit, start=start, now=now)
+            found = find(now)
             if found or self._woken or now >= deadline:
                 self._woken = False
                 return found
@@ -54,6 +70,8 @@ class MemoryReader(Reader):
         if not self._closed:
             self._closed = True
             self._inbox.leave(self._consumer, _now())
+            if is_temporary(self._inbox.name) and self._inbox is self._server.inboxes.get(self._inbox.name):
+                self._server.drop(self._inbox.name, _now())
             self._server.ring()
 
     @property
@@ -64,7 +82,7 @@ class MemoryReader(Reader):
     def _settle(self, settlement: Settlement, now: float) -> Settled:
         result = self._inbox.settle(self._consumer, settlement, now)
         if isinstance(settlement, Ack) and settlement.reply is not None and result == "done":
-            self._server.inbox(settlement.reply.inbox).publish(settlement.reply, now)
+            self._server.addressed(settlement.reply.inbox).publish(settlement.reply, now)
         return result
 
     async def _wait(self, until: float) -> None:

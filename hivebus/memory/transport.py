@@ -9,11 +9,14 @@ from itertools import chain, islice
 from typing import Any
 
 from hivebus import limits
+from hivebus.address import is_temporary, owner_of
 from hivebus.errors import HivebusError, InvalidMessage, Unavailable, Unsupported
 from hivebus.memory.inbox import DEDUP_WINDOW, LEVELS, OUTCOME_WINDOW, MemoryInbox
 from hivebus.memory.keeping import MOST_AGE
+from hivebus.memory.radio import MemoryRadio
 from hivebus.memory.reader import MemoryReader
 from hivebus.memory.server import MemoryServer, server_for
+from hivebus.quota import Quota, Quotas, Spent
 from hivebus.tidying import Holding, Shed, Tidied, Tidying
 from hivebus.transport import (
     Capabilities,
@@ -27,6 +30,7 @@ from hivebus.transport import (
     Inbox,
     Inspectable,
     Located,
+    Notifying,
     Outgoing,
     Published,
     Reader,
@@ -37,7 +41,9 @@ from hivebus.transport import (
 )
 
 
-class MemoryTransport(Transport, Inspectable, Replayable, Tidying, DeadLetters, Schedules, Clock, Directory):
+class MemoryTransport(
+    Transport, Inspectable, Replayable, Tidying, DeadLetters, Schedules, Clock, Quotas, Directory, Notifying
+):
     """All transports made for one URL and namespace in one event loop are clients of one server."""
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -62,6 +68,7 @@ class MemoryTransport(Transport, Inspectable, Replayable, Tidying, DeadLetters, 
             outcomes=native(OUTCOME_WINDOW),
             inspect=native(),
             dead_letters=native(),
+            pools=native(),
             replay=native(MOST_AGE),
             retention_guard=native(),
             directory=native(),
@@ -83,12 +90,18 @@ class MemoryTransport(Transport, Inspectable, Replayable, Tidying, DeadLetters, 
                 f"memory:// keeps one group per inbox, and {inbox.group!r} of {inbox.name} is a second one",
                 hint="open an inbox of its own for the second group",
             )
+        sharing = self._server.inbox(inbox.name).sharing
+        if sharing is not None and inbox.policy is not None:
+            sharing.policy = inbox.policy
         return MemoryReader(self._server, inbox.name, consumer=consumer, lease=lease)
+
+    def listener(self) -> MemoryRadio:
+        return MemoryRadio(self._endpoint)
 
     # --- Inspectable ----------------------------------------------------------------------------
 
     async def inboxes(self) -> Sequence[str]:
-        return sorted(self._server.inboxes)
+        return sorted(name for name in self._server.inboxes if not is_temporary(name))
 
     async def counts(self, inboxes: Sequence[str]) -> Sequence[Counts]:
         known = {inbox.name: inbox.counts(_now()) for inbox in self._server.existing(inboxes)}
@@ -105,6 +118,9 @@ class MemoryTransport(Transport, Inspectable, Replayable, Tidying, DeadLetters, 
 
     async def history(self, inbox: str, *, since: float, limit: int, until: float = 0) -> AsyncIterator[Located]:
         now = _now()
+        remembered = self._server.answers.get(owner_of(inbox), ())
+        for of, stored in [each for each in remembered if each[0] == inbox][:limit]:
+            yield stored.located(of, now)
         kept = (each.kept.history(now, since=since, until=until) for each in self._server.existing([inbox]))
         for stored in islice(chain.from_iterable(kept), limit):
             yield stored.located(inbox, now)
@@ -130,6 +146,9 @@ class MemoryTransport(Transport, Inspectable, Replayable, Tidying, DeadLetters, 
             _now(), older_than=older_than, limit=limit, want=want, dry_run=dry_run, behind=int(behind or 0)
         )
 
+    async def clear_away(self) -> int:
+        return self._server.clear_away(_now())
+
     # --- DeadLetters, Schedules and Clock -------------------------------------------------------------
 
     async def dead(self, inbox: str, *, limit: int, before: str | None = None) -> Sequence[Located]:
@@ -150,6 +169,11 @@ class MemoryTransport(Transport, Inspectable, Replayable, Tidying, DeadLetters, 
 
     async def now(self) -> float:
         return time.time()
+
+    # --- Quotas -------------------------------------------------------------------------------------
+
+    async def spend(self, sender: str, count: int, quota: Quota) -> Spent:
+        return self._server.spend(sender, count, quota, _now())
 
     # --- Directory --------------------------------------------------------------------------------
 
@@ -190,7 +214,7 @@ class MemoryTransport(Transport, Inspectable, Replayable, Tidying, DeadLetters, 
             limits.check_encoded(item.data, limit=self._endpoint.limit)
         except InvalidMessage as error:
             return error
-        published = self._server.inbox(item.inbox).publish(item, _now())
+        published = self._server.addressed(item.inbox).publish(item, _now())
         return published._replace(routes=self._server.directory.changes)
 
 

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from hivebus.quota import Quota, Quotas, Spent
 from hivebus.tidying import Holding, Shed, Tidied, Tidying
 from hivebus.transport import (
     Clock,
@@ -21,6 +22,7 @@ from hivebus.transport import (
     Inspectable,
     Listener,
     Located,
+    Notifying,
     Publisher,
     Reader,
     Replayable,
@@ -58,6 +60,11 @@ class _Reading(Delegating, Transport):
 class _Listening(Delegating, Listener):
     async def listen(self, patterns: Sequence[str], *, limit: int, wait: float) -> Sequence[bytes]:
         return await self.inner(Listener).listen(patterns, limit=limit, wait=wait)
+
+
+class _Notifying(Delegating, Notifying):
+    def listener(self) -> Listener:
+        return self.inner(Notifying).listener()
 
 
 class _Inspecting(Delegating, Inspectable):
@@ -100,6 +107,9 @@ class _KeepingTidy(Delegating, Tidying):
             inbox, older_than=older_than, limit=limit, want=want, dry_run=dry_run, behind=behind
         )
 
+    async def clear_away(self) -> int:
+        return await self.inner(Tidying).clear_away()
+
 
 class _KeepingDeadLetters(Delegating, DeadLetters):
     async def dead(self, inbox: str, *, limit: int, before: str | None = None) -> Sequence[Located]:
@@ -120,6 +130,11 @@ class _Scheduling(Delegating, Schedules):
 class _TellingTime(Delegating, Clock):
     async def now(self) -> float:
         return await self.inner(Clock).now()
+
+
+class _Counting(Delegating, Quotas):
+    async def spend(self, sender: str, count: int, quota: Quota) -> Spent:
+        return await self.inner(Quotas).spend(sender, count, quota)
 
 
 class _KeepingFacts(Delegating, Directory):
@@ -144,11 +159,13 @@ class _KeepingFacts(Delegating, Directory):
 _MIXINS: Sequence[tuple[type, type[Delegating]]] = (
     (Transport, _Reading),
     (Listener, _Listening),
+    (Notifying, _Notifying),
     (Inspectable, _Inspecting),
     (Replayable, _Replaying),
     (Tidying, _KeepingTidy),
     (DeadLetters, _KeepingDeadLetters),
     (Schedules, _Scheduling),
     (Clock, _TellingTime),
+    (Quotas, _Counting),
     (Directory, _KeepingFacts),
 )

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hivebus.address import is_temporary
 from hivebus.transport import Outgoing
 from hivebus_migration.leg import Leg
 from hivebus_migration.stages import Stage
@@ -63,9 +64,15 @@ class Plans:
 
     def _made(self, item: Outgoing) -> Plan:
         stage = self._stage_of(item.inbox)
+        if item.inbox.startswith("@"):
+            # Which member of a pool gets it is decided at hand-out, so there is no window to write it into.
+            return Plan(stage, self._main, None)
         if item.legs:
             # Somebody chose for this message; the core has checked that there are such legs.
             acting, *others = (self._main if name == self._main.name else self._legacy for name in item.legs)
             return Plan(stage, acting, others[0] if others else None)
+        if is_temporary(item.inbox):
+            # No window is called so: whoever asked waits for the answer on the bus.
+            return Plan(stage, self._main, None)
         acting, other = (self._main, self._legacy) if stage.main_acts else (self._legacy, self._main)
         return Plan(stage, acting, other if stage.copies else None)

@@ -58,6 +58,9 @@ class WatchedReader(Reader):
             await self._note_taken(deliveries)
         return deliveries
 
+    async def glance(self, *, limit: int, wait: float) -> Sequence[int]:
+        return await self._reader.glance(limit=limit, wait=wait)
+
     async def settle(self, batch: Sequence[Settlement]) -> Sequence[Settled]:
         if any(isinstance(each, Ack) and each.reply is not None for each in batch):
             raise Unsupported(

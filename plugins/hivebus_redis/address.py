@@ -31,9 +31,9 @@ class Address:
 
 
 def parse_endpoint(endpoint: Endpoint) -> Address:
-    """Return the address in a ``redis://``, ``redis+streams://``, ``rediss://`` or ``unix://`` URL."""
+    """Return the address in a ``redis://``, ``rediss://`` or ``unix://`` URL, with or without a ``+variant``."""
     parts, port = _split(endpoint.url)
-    scheme = "redis" if parts.scheme == "redis+streams" else parts.scheme
+    scheme = parts.scheme.partition("+")[0]
     options = dict(parse_qsl(parts.query))
     limits = {name: _whole(options.pop(name), name) for name in OPTIONS if name in options}
     query = f"?{urlencode(options)}" if options else ""
@@ -53,7 +53,7 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
         port = parts.port
     except ValueError:
         raise _unreadable("the port is none, or a bracket is not closed") from None
-    if parts.scheme != "unix":
+    if parts.scheme.partition("+")[0] != "unix":
         if "@" in f"{parts.path}{parts.query}{parts.fragment}":
             raise _unreadable("there is an @ behind the host")
         if parts.path.strip("/") and not parts.path.strip("/").isdecimal():

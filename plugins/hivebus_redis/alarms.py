@@ -7,6 +7,7 @@ that something was found missing and is there again.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 LOGGER = "hivebus.alarms"
 _log = logging.getLogger(LOGGER)
@@ -37,6 +38,14 @@ def everything_was_gone(where: str, *, namespace: str, since: float, sent: int) 
     _log.error(
         "the server has forgotten this bus: it was flushed, or replaced by another one",
         extra={"server": where, "namespace": namespace, "since": since, "sent_by_this_process": sent},
+    )
+
+
+def notifications_may_be_missed(where: str, *, patterns: Sequence[str], seconds: float, why: str) -> None:
+    """A listener lost its connection, and has another one: what was said in between, it did not hear."""
+    _log.warning(
+        "a listener was cut off, and listens again: it may have missed notifications",
+        extra={"server": where, "patterns": tuple(patterns), "seconds": seconds, "why": why},
     )
 
 

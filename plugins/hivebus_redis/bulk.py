@@ -20,6 +20,7 @@ from hivebus_redis.layout import Layout
 WORTH = 16
 """Messages in a poll from which on the next one goes the short way."""
 MAX_ID = 64
+POOL = "@"
 _OF_IDS = (ascii_letters + digits + "_.:-").encode()
 
 
@@ -52,7 +53,8 @@ class Bulk:
         self._cancelled = layout.cancelled(inbox.name)
         self._streams = {level: layout.stream(inbox.name, level) for level in range(1, 6)}
         self._level = 0
-        self._forbidden = False
+        # Members of a pool take turns, and whose it is only the function knows.
+        self._forbidden = inbox.name.startswith(POOL)
 
     @property
     def is_worth_it(self) -> bool:

@@ -36,7 +36,7 @@ class Channel:
     def __init__(self, address: Address, *, reply_timeout: float = REPLY_TIMEOUT) -> None:
         self._where = address.where
         self._reply_timeout = reply_timeout
-        self._connection = _make(address)
+        self._connection = make_connection(address)
         self._wire: Wire | None = None
         self._connecting = asyncio.Lock()
 
@@ -64,6 +64,14 @@ class Channel:
         with translated(self._where):
             return await wire.ask_all(packed, len(commands), within=self._reply_timeout)
 
+    async def call_each(self, commands: Sequence[Sequence[Word]]) -> list[Any]:
+        """Send commands behind each other on one and the same connection; return the reply or the error of each."""
+        wire = self.wire or await self.connect()
+        asked = (wire.ask(_pack(tuple(each)), within=self._reply_timeout) for each in commands)
+        # All are heard, whatever the first one says.
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        return [self._judged(answer) for answer in answers]
+
     async def connect(self) -> Wire:
         """Return the connection, made anew when there is none; nothing is sent that could be stored."""
         async with self._connecting:
@@ -79,6 +87,15 @@ class Channel:
         """Give the connection up; whoever waits for an answer is told, and the next call makes a new one."""
         if self._wire is not None:
             self._wire.break_off(exceptions.ConnectionError("closed by this side"))
+
+    def _judged(self, answer: Any) -> Any:
+        try:
+            with translated(self._where):
+                if isinstance(answer, BaseException):
+                    raise answer
+        except HivebusError as error:
+            return error
+        return answer
 
     async def close(self) -> None:
         """Drop the connection; whoever waits for an answer is told."""
@@ -194,7 +211,8 @@ class Server:
                 raise
 
 
-def _make(address: Address) -> Connection:
+def make_connection(address: Address) -> Connection:
+    """Return a connection of redis-py, not yet connected, that tries nothing twice by itself."""
     try:
         pool = ConnectionPool.from_url(
             address.url,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import cast
 
+from hivebus.address import is_temporary
 from hivebus.transport import Clock, Counts, DeadLetters, Inspectable, Located, Schedules, State
 from hivebus_redis.connection import Server, Word
 from hivebus_redis.errors import while_away
@@ -22,11 +23,8 @@ class RedisInspection(Inspectable, DeadLetters, Schedules, Clock):
     _layout: Layout
 
     async def inboxes(self) -> Sequence[str]:
-        """Return the names of all inboxes that ever held or awaited a message."""
-        names = await while_away(
-            lambda: self._server.command("SMEMBERS", self._layout.index()), where=self._server.where
-        )
-        return sorted(name.decode() for name in names)
+        """Return the names of all inboxes that ever held or awaited a message, without temporary ones."""
+        return sorted(name for name in await all_inboxes(self._server, self._layout) if not is_temporary(name))
 
     async def counts(self, inboxes: Sequence[str]) -> Sequence[Counts]:
         """Return one count per inbox."""
@@ -74,6 +72,12 @@ class RedisInspection(Inspectable, DeadLetters, Schedules, Clock):
 
     async def _call(self, function: str, inbox: str, args: Sequence[Word]) -> list[list[bytes]]:
         return cast(list[list[bytes]], await self._server.ask(function, (self._layout.meta(inbox),), args))
+
+
+async def all_inboxes(server: Server, layout: Layout) -> Sequence[str]:
+    """Return the names of all inboxes, temporary ones among them."""
+    names = await while_away(lambda: server.command("SMEMBERS", layout.index()), where=server.where)
+    return [name.decode() for name in names]
 
 
 def _counts(row: Sequence[object]) -> Counts:

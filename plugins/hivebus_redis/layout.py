@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hivebus.address import is_temporary, owner_of
+
 LEVELS = (5, 4, 3, 2, 1)
 
 
@@ -16,6 +18,12 @@ class Layout:
     def meta(self, inbox: str) -> str:
         """Return the key that names an inbox to the server-side functions."""
         return f"{self.namespace}:{{{inbox}}}:meta"
+
+    def publishing(self, inbox: str) -> tuple[str, ...]:
+        """Return the keys of a ``publish`` call."""
+        if "~" in inbox and is_temporary(inbox):
+            return (self.meta(inbox), self.index(), self.meta(owner_of(inbox)))
+        return (self.meta(inbox), self.index())
 
     def stream(self, inbox: str, level: int) -> str:
         """Return the stream of one priority level."""
@@ -36,6 +44,14 @@ class Layout:
     def index(self) -> str:
         """Return the set of the names of all inboxes."""
         return f"{self.namespace}:{{@sys}}:inboxes"
+
+    def channel(self, routing_key: str) -> str:
+        """Return the channel of a routing key; Pub/Sub knows no databases, so only the namespace parts buses."""
+        return f"{self.namespace}:{routing_key}"
+
+    def quota(self, sender: str) -> str:
+        """Return the key of what a sender has used of its quota."""
+        return f"{self.namespace}:{{@sys}}:quota:{sender}"
 
     def changes(self) -> str:
         """Return the counter of changes of routes."""

@@ -11,16 +11,21 @@ from zlib import crc32
 
 PARTS = (
     "common",
+    "forward",
     "depth",
     "publish",
     "retention",
     "losses",
     "receive",
     "bulk",
+    "pool",
+    "look",
     "settle",
     "inspect",
     "sweep",
     "history",
+    "temporary",
+    "quota",
     "directory",
     "register",
 )

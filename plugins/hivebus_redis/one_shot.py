@@ -104,7 +104,7 @@ class RedisOneShot(OneShot):
         return {rows[at].decode(): json.loads(rows[at + 2]) for at in range(0, len(rows), 3)}
 
     def _store(self, connection: Connection, item: Outgoing) -> Published | HivebusError:
-        keys = (self._layout.meta(item.inbox), self._layout.index())
+        keys = self._layout.publishing(item.inbox)
         words = publish_arguments(item.inbox, [item], self._address)
         try:
             reply = self._call(connection, "FCALL", read_prefix() + "publish", len(keys), *keys, *words)

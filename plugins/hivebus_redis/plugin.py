@@ -10,6 +10,8 @@ from hivebus.transport import Scheme
 _STREAMS = "hivebus_redis.streams:open_streams"
 _ONE_SHOT = "hivebus_redis.one_shot:redis_one_shot"
 _SUMMARY = "durable inboxes on Redis Streams"
+_PUBSUB = "hivebus_redis.pubsub:open_pubsub"
+_HEARD = "fire-and-forget on Redis Pub/Sub; what nobody hears is gone"
 
 
 @hookimpl
@@ -17,6 +19,8 @@ def register_transports(register: Callable[[Scheme], None]) -> None:
     """Serve Redis and Valkey by URL, and the embedded server without one."""
     for name in ("redis", "redis+streams", "rediss", "unix"):
         register(Scheme(name=name, transport=_STREAMS, one_shot=_ONE_SHOT, summary=_SUMMARY))
+    for name in ("redis+pubsub", "rediss+pubsub", "unix+pubsub"):
+        register(Scheme(name=name, transport=_PUBSUB, summary=_HEARD))
     register(
         Scheme(
             name="embedded",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 from hivebus.errors import HivebusError
-from hivebus.transport import DeadLetter, Delivery, Inbox, Reader, Retry, Settled, Settlement
+from hivebus.transport import NOTHING_WAITS, DeadLetter, Delivery, Inbox, Reader, Retry, Settled, Settlement
 from hivebus_redis import alarms
 from hivebus_redis.bulk import Bulk
 from hivebus_redis.connection import Server, Word
@@ -16,6 +17,7 @@ from hivebus_redis.horizon import Horizon
 from hivebus_redis.layout import LEVELS, Layout
 from hivebus_redis.settling import Request, bare
 
+T = TypeVar("T")
 CLOSE_TIMEOUT = 2.0
 """Seconds that handing back may take."""
 MAX_SLEEP = 5.0
@@ -67,12 +69,19 @@ class StreamReader(Reader):
         reply = await self._server.ask(
             "open",
             (*self._keys, self._layout.index()),
-            (self._inbox.name, self._inbox.group, self._consumer, self._milliseconds()),
+            (self._inbox.name, self._inbox.group, self._consumer, self._milliseconds(), self._inbox.policy or ""),
         )
         self._epoch = reply.decode()
 
     async def receive(self, *, limit: int, start: int, wait: float) -> Sequence[Delivery]:
         """Return deliveries, sleeping until there are any, `wake` is called or *wait* is over."""
+        return await self._until_found(lambda: self._take(limit, start), wait)
+
+    async def glance(self, *, limit: int, wait: float) -> Sequence[int]:
+        """Return what waits, sleeping likewise, and take nothing."""
+        return await self._until_found(lambda: self._look(limit), wait) or NOTHING_WAITS
+
+    async def _until_found(self, poll: Callable[[], Awaitable[list[T]]], wait: float) -> list[T]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         while not self._closed:
@@ -81,9 +90,9 @@ class StreamReader(Reader):
             if self._continuity is not None and self._continuity.is_due:
                 await self._continuity.look()
             if self._horizon is None or wait <= 0:
-                deliveries = await self._take(limit, start)
-                if deliveries:
-                    return deliveries
+                found = await poll()
+                if found:
+                    return found
             left = deadline - loop.time()
             if left <= 0 or self._woken:
                 break
@@ -177,22 +186,11 @@ class StreamReader(Reader):
 
     async def _poll(self, limit: int, start: int) -> list[Delivery]:
         try:
-            epoch, kind, due, *rest = await self._server.call(
-                "receive",
-                self._keys,
-                (self._inbox.group, self._consumer, self._milliseconds(), limit, start, len(self._started)),
-                channel=self._receiving,
-            )
+            kind, rest = await self._ask("receive", limit, start)
         except BaseException:
             # The reply may have carried messages: ask for them before anything else.
             self._lost_reply = True
             raise
-        self._renew(epoch.decode())
-        # A suspect message waits until nothing else runs here; `settle` rings when that is so.
-        self._draining = kind == b"drain"
-        if kind == b"idle":
-            self._horizon = Horizon(rest, due_at=asyncio.get_running_loop().time() + int(due) / 1000)
-            self._last_horizon = self._horizon
         if kind == b"healed":
             alarms.stream_was_gone(self._server.where, inbox=self._inbox.name, held=len(self._held))
             # What is in the new stream is there for the next poll, so do not sleep.
@@ -213,6 +211,25 @@ class StreamReader(Reader):
             # The streams are read to their ends: listen behind what came, instead of asking once more.
             self._last_horizon.move_behind(deliveries)
             self._horizon = self._last_horizon
+
+    async def _look(self, limit: int) -> list[int]:
+        kind, counts = await self._ask("look", limit, 0)
+        return [int(count) for count in counts] if kind == b"waiting" else []
+
+    async def _ask(self, function: str, limit: int, start: int) -> tuple[bytes, list[bytes]]:
+        epoch, kind, due, *rest = await self._server.call(
+            function,
+            self._keys,
+            (self._inbox.group, self._consumer, self._milliseconds(), limit, start, len(self._started)),
+            channel=self._receiving,
+        )
+        self._renew(epoch.decode())
+        # A suspect message waits until nothing else runs here; `settle` rings when that is so.
+        self._draining = kind == b"drain"
+        if kind == b"idle":
+            self._horizon = Horizon(rest, due_at=asyncio.get_running_loop().time() + int(due) / 1000)
+            self._last_horizon = self._horizon
+        return kind, rest
 
     def _renew(self, epoch: str) -> None:
         if epoch != self._epoch:

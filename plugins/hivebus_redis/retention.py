@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 from heapq import heappop, heappush
 from typing import Any, Literal, cast
 
+from hivebus.address import is_temporary
 from hivebus.tidying import Blocker, Holding, Shed, Tidied, Tidying
 from hivebus.transport import Located, Replayable
 from hivebus_redis.connection import Server
 from hivebus_redis.inspection import located
 from hivebus_redis.layout import LEVELS, Layout
+from hivebus_redis.temporary import answers, drop_forsaken
 
 STEP = 200
 """How many entries of a stream one call of `tidy` looks at: about a millisecond of the server's time."""
@@ -27,7 +29,12 @@ class RedisRetention(Replayable, Tidying):
     async def history(self, inbox: str, *, since: float, limit: int, until: float = 0) -> AsyncIterator[Located]:
         """Yield what was accepted, oldest first, over all levels."""
         now = int(await self._server.call("now", (), ()))
-        first, last = f"{max(0, now - int(since * 1000))}-0", str(max(0, now - int(until * 1000)))
+        oldest, youngest = max(0, now - int(since * 1000)), max(0, now - int(until * 1000))
+        if is_temporary(inbox):
+            for found in (await self._remembered(inbox, oldest, youngest))[:limit]:
+                yield found
+                limit -= 1
+        first, last = f"{oldest}-0", str(youngest)
         levels = [_Level(self, inbox, level, first, last) for level in LEVELS]
         waiting: list[tuple[float, int, Located]] = []
         for number, level in enumerate(levels):
@@ -75,6 +82,13 @@ class RedisRetention(Replayable, Tidying):
             oldest=_seconds(oldest),
             behind=" ".join(cursor.decode() or NOTHING for cursor in cursors) if dry_run else "",
         )
+
+    async def clear_away(self) -> int:
+        """Drop temporary inboxes whose readers died."""
+        return await drop_forsaken(self._server, self._layout)
+
+    async def _remembered(self, inbox: str, oldest: int, youngest: int) -> list[Located]:
+        return await answers(self._server, self._layout, inbox, first_ms=oldest, last_ms=youngest)
 
     async def page(self, inbox: str, level: int, first: str, last: str) -> tuple[str, list[Located]]:
         """Return messages of one level, and the last entry that was looked at or nothing at the end."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
+from hivebus.address import is_temporary, owner_of
 from hivebus.transport import Ack, DeadLetter, Extend, Outgoing, Retry, Settled, Settlement, Start
 from hivebus_redis.layout import Layout
 
@@ -42,7 +43,10 @@ class Request:
                 self._note_outcome(index, item)
                 continue
             if type(item) is Ack and item.reply is None and item.result is None and token in held:
-                self._acknowledge(index, level, entry, message_id)
+                entries, ids, indexes = self._acks.get(level) or self._acks.setdefault(level, ([], [], []))
+                entries.append(entry)
+                ids.append(message_id)
+                indexes.append(index)
             else:
                 self._add(index, item, level, entry, message_id)
         for level, (entries, ids, indexes) in self._acks.items():
@@ -55,6 +59,11 @@ class Request:
     def answered(self, reply: bytes) -> None:
         """Take the server's answer: one letter per settlement, or that the lease was lost."""
         if reply == b"stale":
+            self.released = set(self._tokens)
+            return
+        if len(self._final) == len(self._tokens) and reply == b"d" * len(self._tokens):
+            # All is settled as it was asked for: nearly every call.
+            self.results = ["done"] * len(self._tokens)
             self.released = set(self._tokens)
             return
         for index, letter in zip(self._order, reply, strict=True):
@@ -78,12 +87,6 @@ class Request:
     def _note_outcome(self, index: int, item: Settlement) -> None:
         if isinstance(item, Ack) and item.result is not None:
             self._outcomes.append(index)
-
-    def _acknowledge(self, index: int, level: str, entry: str, message_id: str) -> None:
-        entries, ids, indexes = self._acks.get(level) or self._acks.setdefault(level, ([], [], []))
-        entries.append(entry)
-        ids.append(message_id)
-        indexes.append(index)
 
     def _add(self, index: int, item: Settlement, level: str, entry: str, message_id: str) -> None:
         if isinstance(item, Ack):
@@ -112,6 +115,9 @@ class Request:
         meta = self._layout.meta(reply.inbox)
         if meta not in self.keys:
             self.keys.append(meta)
+            if is_temporary(reply.inbox):
+                # Directly behind it: there the reply goes when nobody reads the temporary one any more.
+                self.keys.append(self._layout.meta(owner_of(reply.inbox)))
         ttl = "" if reply.ttl is None else int(reply.ttl * 1000)
         # KEYS[1] is the inbox that is settled, so the first reply inbox is KEYS[2].
         return (self.keys.index(meta) + 2, reply.priority, reply.message_id, reply.data, ttl)

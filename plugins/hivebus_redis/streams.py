@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from hivebus.address import is_temporary
 from hivebus.errors import HivebusError, Unavailable, Unknown
-from hivebus.transport import Capabilities, Endpoint, Inbox, Outgoing, Published, Transport, native
+from hivebus.transport import Capabilities, Endpoint, Inbox, Notifying, Outgoing, Published, Transport, native
 from hivebus_redis.address import parse_endpoint
 from hivebus_redis.connection import Server
 from hivebus_redis.continuity import Continuity
@@ -17,9 +19,14 @@ from hivebus_redis.inspection import RedisInspection
 from hivebus_redis.layout import Layout
 from hivebus_redis.promise import Promise
 from hivebus_redis.publishing import publish_arguments, published
+from hivebus_redis.quotas import RedisQuotas
 from hivebus_redis.reader import StreamReader
 from hivebus_redis.replication import PATIENCE_MS, judged, require_replicas
 from hivebus_redis.retention import RedisRetention
+from hivebus_redis.temporary import ReplyReader
+
+if TYPE_CHECKING:
+    from hivebus_redis.pubsub import RedisPubSub
 
 MAX_BATCH = 500
 
@@ -41,7 +48,7 @@ def open_embedded(endpoint: Endpoint) -> RedisStreams:
     return open_streams(replace(endpoint, url=ensure(endpoint.namespace).url))
 
 
-class RedisStreams(RedisInspection, RedisRetention, RedisDirectory, Transport):
+class RedisStreams(RedisInspection, RedisRetention, RedisDirectory, RedisQuotas, Transport, Notifying):
     """Every inbox is five streams, a consumer group, and a few small keys, changed by server-side functions."""
 
     abandonable = True
@@ -88,6 +95,7 @@ class RedisStreams(RedisInspection, RedisRetention, RedisDirectory, Transport):
             outcomes=native(86_400),
             inspect=native(),
             dead_letters=native(),
+            pools=native(),
             replay=native(86_400),
             retention_guard=native(),
             directory=native(),
@@ -121,11 +129,17 @@ class RedisStreams(RedisInspection, RedisRetention, RedisDirectory, Transport):
 
     async def open(self, inbox: Inbox, *, consumer: str, lease: float) -> StreamReader:
         """Open an inbox; the groups start at the first message ever sent, so nothing is skipped."""
-        reader = StreamReader(
-            self._server, self._layout, inbox, consumer=consumer, lease=lease, continuity=self._continuity
-        )
+        kind = ReplyReader if is_temporary(inbox.name) else StreamReader
+        reader = kind(self._server, self._layout, inbox, consumer=consumer, lease=lease, continuity=self._continuity)
         await reader.start()
         return reader
+
+    def listener(self) -> RedisPubSub:
+        """Return a new listener of the same server, by Pub/Sub."""
+        # Imported here: most processes never listen.
+        from hivebus_redis.pubsub import RedisPubSub
+
+        return RedisPubSub(self._server.address, namespace=self._layout.namespace, limit=self._limit)
 
     async def _store(self, inbox: str, items: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
         # Once a second and on each new connection; no await in between, so that batches keep their order.
@@ -134,7 +148,7 @@ class RedisStreams(RedisInspection, RedisRetention, RedisDirectory, Transport):
         elif self._promise.is_due or self._continuity.is_due:
             self._look_meanwhile()
         server = self._server
-        keys = (self._layout.meta(inbox), self._layout.index())
+        keys = self._layout.publishing(inbox)
         words = publish_arguments(inbox, items, server.address)
         self._continuity.sent += len(items)
         if not self._copies:

@@ -11,8 +11,8 @@ from hivebus_redis.drill.faults import FAULTS, choose
 from hivebus_redis.drill.report import lines_of
 from hivebus_redis.drill.story import run
 
-SECONDS = 19.0
-EVERY = 0.11
+SECONDS = 21.0
+EVERY = 0.1
 
 
 @pytest.mark.timeout(200)

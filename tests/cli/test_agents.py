@@ -61,6 +61,17 @@ def test_a_watch_with_json_is_one_document_a_line(hivebus: Any) -> None:
     assert [each["schema"] for each in lines] == ["hivebus.agents/1"] * 2
 
 
+def test_on_a_terminal_there_are_heads(hivebus: Any) -> None:
+    here(hivebus, "dev")
+    for words, head in (
+        (("list",), b"PRESENCE"),
+        (("forget", "dev", "--dry-run"), b"OUTCOME"),
+        (("show", "dev"), b"WHAT"),
+    ):
+        code, shown = hivebus.on_terminal("agents", *words)
+        assert (code, head in shown) == (0, True)
+
+
 # --- Renaming -----------------------------------------------------------------------------------------
 
 
@@ -121,3 +132,23 @@ def test_mail_for_who_is_gone_goes_to_the_fallback(hivebus: Any) -> None:
     assert hivebus.queue("dev")["waiting"] == 1
     assert hivebus("agents", "fallback", "dev", "@nobody").code == 1
     assert hivebus("agents", "fallback", "dev", "dev").code == 65
+
+
+# --- Topics -------------------------------------------------------------------------------------------
+
+
+def test_an_agent_in_a_shell_subscribes_and_unsubscribes(hivebus: Any) -> None:
+    audit = ("--agent", "audit")
+    facts = hivebus.ok("agents", "subscribe", "agent.*.event", "agent.dev.#", *audit, "--json").json
+    assert facts["subscriptions"] == ["agent.*.event", "agent.dev.#"]
+    message_id = hivebus.send("qa", "built", "--type", "event")
+    [line] = hivebus.ok("receive", *audit, "--ack", "--jsonl").lines
+    assert (line["message"]["message_id"], line["message"]["to_agent"]) == (message_id, "qa")
+    assert agents(hivebus)["audit"]["subscriptions"] == ["agent.*.event", "agent.dev.#"]
+    assert hivebus.ok("agents", "unsubscribe", "agent.*.event", *audit).rows == [["audit", "agent.dev.#"]]
+    assert "audit has no subscriptions" in hivebus.ok("agents", "unsubscribe", "agent.dev.#", *audit).err
+    hivebus.send("qa", "built", "--type", "event")
+    assert hivebus.queue("audit")["waiting"] == 0
+    answer = hivebus("agents", "subscribe", "agent.dev", *audit)
+    assert answer.code == 65
+    assert "agent.NAME.TYPE" in answer.err

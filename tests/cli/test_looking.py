@@ -166,3 +166,33 @@ def test_without_a_server_every_command_says_69(hivebus: Any, command: list[str]
     answer = hivebus(*command, "--url", "redis://127.0.0.1:1")
     assert (answer.code, answer.out) == (69, "")
     assert "  next: " in answer.err
+
+
+def test_trace_shows_the_conversation_as_a_tree(hivebus: Any) -> None:
+    hivebus.send("dev", "Which index?", "--id", "q-1")
+    hivebus.ok("send", "sender", "A btree", "--agent", "dev", "--id", "a-1", "--correlation-id", "q-1")
+    hivebus.ok("send", "ops", "Is there room?", "--agent", "dev", "--id", "q-2", "--correlation-id", "q-1")
+    hivebus.ok("send", "dev", "Plenty", "--agent", "ops", "--id", "a-2", "--correlation-id", "q-2")
+    out = hivebus.ok("trace", "a-1").out
+    assert out.endswith(
+        "\nconversation of 4 messages\n"
+        "q-1  sender -> dev  information_share  queued  Which index?\n"
+        "├─ a-1  dev -> sender  information_share  queued  A btree\n"
+        "└─ q-2  dev -> ops  information_share  queued  Is there room?\n"
+        "   └─ a-2  ops -> dev  information_share  queued  Plenty\n"
+    )
+    thread = hivebus.ok("trace", "a-2", "--json").json["thread"]
+    assert [(each["message_id"], each["correlation_id"], each["depth"]) for each in thread] == [
+        ("q-1", None, 0),
+        ("a-1", "q-1", 1),
+        ("q-2", "q-1", 1),
+        ("a-2", "q-2", 2),
+    ]
+    _, shown = hivebus.on_terminal("trace", "a-1")
+    assert "├─ a-1".encode() in shown and b"\x1b[1m" in shown
+
+
+def test_trace_of_a_message_on_its_own_speaks_of_no_conversation(hivebus: Any) -> None:
+    hivebus.send("dev", "fyi", "--id", "m-1")
+    assert "conversation" not in hivebus.ok("trace", "m-1").out
+    assert "thread" not in hivebus.ok("trace", "m-1", "--json").json

@@ -28,7 +28,7 @@ from hivebus.transport import (
     native,
 )
 
-from .small_transports import Radio, Wall
+from .small_transports import Air, Radio, Wall
 
 
 def wall(**capabilities: Feature) -> Callable[[], Publisher]:
@@ -157,7 +157,8 @@ async def test_a_transport_may_say_which_inboxes_there_are() -> None:
 
 
 async def test_a_listener_passes_the_checks_of_listeners_too() -> None:
-    report = await check(Radio)
+    air = Air()
+    report = await check(lambda: Radio(air))
     assert report.ok
     passed = {outcome.name for outcome in report.outcomes if outcome.verdict == "passed"}
     assert passed == {each.name for each in all_checks() if each.kinds in ((Publisher,), (Listener,))}

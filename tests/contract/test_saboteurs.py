@@ -16,12 +16,13 @@ from .saboteurs import (
     leases,
     listening,
     operating,
+    pooling,
     publishing,
     receiving,
     settling,
 )
 from .saboteurs.honest import Honest
-from .small_transports import Radio
+from .small_transports import Air, Radio
 
 ROOMS = (
     publishing,
@@ -29,6 +30,7 @@ ROOMS = (
     settling,
     concluding,
     leases,
+    pooling,
     inspecting,
     giving_up,
     operating,
@@ -52,8 +54,11 @@ def every_check() -> pytest.MarkDecorator:
 
 @every_check()
 async def test_a_transport_that_breaks_the_promise_is_caught(check: Check) -> None:
+    air = Air()
+
     async def make() -> Publisher:
-        transport: Publisher = SABOTEURS[check.name]()
+        kind = SABOTEURS[check.name]
+        transport: Publisher = kind(air) if issubclass(kind, Radio) else kind()
         return transport
 
     outcome = await run_check(check, make, lease=0.2, patience=1.0)
@@ -64,8 +69,10 @@ async def test_a_transport_that_breaks_the_promise_is_caught(check: Check) -> No
 
 @every_check()
 async def test_what_saboteurs_are_made_of_is_honest(check: Check) -> None:
+    air = Air()
+
     async def make() -> Publisher:
-        return Radio() if Listener in check.kinds else Honest()
+        return Radio(air) if Listener in check.kinds else Honest()
 
     outcome = await run_check(check, make, lease=0.2)
     assert (outcome.verdict, outcome.detail) == ("passed", "")

@@ -188,7 +188,8 @@ def test_every_state_is_documented() -> None:
 
 
 def test_the_numbers_of_delivery_are_those_of_the_code() -> None:
-    lua = (ROOT / "plugins/hivebus_redis/functions/common.lua").read_text()
+    functions = ROOT / "plugins/hivebus_redis/functions"
+    lua, pool = (functions / "common.lua").read_text(), (functions / "pool.lua").read_text()
     bus = inspect.signature(hivebus.Bus).parameters
     options = DeliveryOptions()
     assert rows(section(page("delivery.md"), "Numbers")) == [
@@ -205,6 +206,7 @@ def test_the_numbers_of_delivery_are_those_of_the_code() -> None:
         ["spread of a retry, either way", f"{retry.JITTER:.0%}".replace("%", " %")],
         ["max_crashes", f"{bus['max_crashes'].default}"],
         ["a bus sends again while the outcome is unknown, for", f"{outbox.GIVE_UP_AFTER:g} s"],
+        ["a message of a pool waits for the member whose turn it is, for", f"{constant(pool, 'PATIENCE')} ms"],
         ['a sender waits for room, with on_full="wait", for', f"{outbox.WAIT_WHEN_FULL:g} s"],
     ]
 

@@ -15,7 +15,7 @@ ALL = [each for _, each in inspect.getmembers(errors, inspect.isclass) if each._
 def test_every_error_is_in_the_tree_and_a_reject_is_not() -> None:
     assert {each.__name__ for each in ALL if not issubclass(each, HivebusError)} == {"Reject"}
     refusals = {each.__name__ for each in ALL if issubclass(each, Refused) and each is not Refused}
-    assert refusals == {"QueueFull", "BrokerFull", "NotPermitted", "NotFound", "Conflict"}
+    assert refusals == {"QueueFull", "BrokerFull", "NotPermitted", "NotFound", "Conflict", "QuotaExceeded"}
 
 
 def test_the_page_shows_the_whole_tree() -> None:

@@ -122,8 +122,3 @@ async def test_namespaces_are_buses_of_their_own() -> None:
     async with Bus("memory://", agent="pm") as one, Bus("memory://", agent="dev", namespace="other") as other:
         await one.send("dev", "x")
         assert await other.take() is None
-
-
-async def test_what_this_release_does_not_offer_is_unsupported_and_no_no_op() -> None:
-    with pytest.raises(Unsupported, match="pools"):
-        Bus("memory://", agent="pm", pools=["architects"])

@@ -77,3 +77,16 @@ def test_a_sender_is_not_told_what_is_usual_or_not_known() -> None:
 def test_a_note_names_every_recipient() -> None:
     sent = compose(from_agent="pm-agent", to_agent=["dev", "ops"], content="hello")
     assert receipt(sent=sent, readers=0).notes[0].startswith("dev, ops has never")
+
+
+@pytest.mark.parametrize(
+    ("idle", "note"),
+    [
+        (None, "nobody has ever read @architects; the message waits for its first member"),
+        (300.0, "nobody reads @architects, and nobody has for 5 m; the message waits for a member"),
+    ],
+)
+def test_a_sender_is_told_that_nobody_reads_a_pool(idle: float | None, note: str) -> None:
+    sent = compose(from_agent="pm", to_agent="@architects", content="x")
+    assert Receipt(sent, Published("stored", "accepted", idle, 0), leg="redis").notes == (note,)
+    assert Receipt(sent, Published("stored", "accepted", 2.0, 0), leg="redis").notes == ()

@@ -61,3 +61,8 @@ def test_the_id_of_a_reply_follows_from_the_question_and_who_answers() -> None:
 def test_a_reply_is_known_as_one() -> None:
     assert not is_reply(question())
     assert is_reply(message_of(answer(question())))
+    assert is_reply(question(correlation_id="m-1", reply_to="pm"))
+
+
+def test_a_question_in_a_conversation_is_no_reply_while_somebody_waits_for_its_answer() -> None:
+    assert not is_reply(question(correlation_id="m-1", reply_to="pm~1f"))

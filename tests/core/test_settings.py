@@ -97,6 +97,8 @@ WRONG = {
     "max_bytes": "lots",
     "retention": "2ms",
     "retention_bytes": "1KiB",
+    "max_hops": "0",
+    "quota": "20/d",
 }
 
 

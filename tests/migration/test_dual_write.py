@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hivebus.errors import HivebusError, QueueFull, Unavailable, Unknown, Unsupported
+from hivebus.transport import Inbox
 
 from .acting import ACTING, COPIED_TO, STAGES, in_stage
 from .files_leg import ids
@@ -42,6 +43,19 @@ async def test_the_copy_goes_to_the_shadow_inbox_of_the_other_leg(house: House, 
         await joined.publish([item])
     copies = {"files": ids(house.folder, "dev~shadow"), "memory": await waiting(await server(), "dev~shadow")}
     assert copies == {leg: [item.message_id] if leg in COPIED_TO[stage] else [] for leg in copies}
+
+
+async def test_what_goes_to_a_pool_goes_by_the_bus_alone(house: House) -> None:
+    await in_stage("dualwrite", "*")
+    item = outgoing("@architects")
+    async with house.connected() as joined:
+        (result,) = await joined.publish([item])
+        reader = await joined.open(Inbox("@architects"), consumer="one", lease=60)
+        assert list(await reader.glance(limit=5, wait=0)) == [0, 0, 1, 0, 0, 0]
+        await reader.close()
+    assert not isinstance(result, HivebusError)
+    assert (result.leg, result.others) == ("memory", ())
+    assert await waiting(await server(), "@architects") == [item.message_id]
 
 
 async def test_an_agent_without_a_stage_of_its_own_has_that_of_everyone(house: House) -> None:

@@ -8,14 +8,22 @@ from typing import Any
 
 import pytest
 
+from hivebus.demands import refusal
 from hivebus.errors import ConfigError, Unavailable
+from hivebus.opening import Opened
+from hivebus.plugins import Plugins
+from hivebus.quota import Quotas, quota_of
+from hivebus.tidying import Tidying
 from hivebus.transport import (
     ABSENT,
     DeadLetters,
     Directory,
     Endpoint,
+    Inbox,
     Inspectable,
     Listener,
+    Notifying,
+    Published,
     Publisher,
     Replayable,
     Schedules,
@@ -48,7 +56,7 @@ async def test_while_the_main_transport_is_away_nothing_of_it_is_claimed(house: 
     assert not capabilities.redelivery and not capabilities.directory
 
 
-KINDS = (Transport, Inspectable, DeadLetters, Schedules, Directory, Replayable, Listener)
+KINDS = (Transport, Inspectable, DeadLetters, Schedules, Directory, Replayable, Listener, Notifying)
 
 
 def test_it_is_what_the_main_transport_is(house: House) -> None:
@@ -84,6 +92,28 @@ async def test_every_question_is_passed_on(house: House) -> None:
     assert await joined.requeue("dev", ["nothing"]) == await joined.purge("dev", ["nothing"]) == [False]
     version = await joined.write("agents", "dev", {"host": "here"}, expect=0)
     assert (await joined.read("agents"))["dev"].version == version
+    listener = joined.listener()
+    await listener.connect()
+    assert await listener.listen(["agent.dev.#"], limit=1, wait=0) == []
+    await listener.close()
+    await joined.close()
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_no_message_is_refused_for_what_the_transport_that_is_left_cannot_keep(house: House, away: bool) -> None:
+    house.main.away = away
+    joined = house.joined()
+    opened = Opened(
+        transport=joined,
+        capabilities=await joined.connect(),
+        plugins=Plugins(),
+        url="dualwrite://",
+        leg="a",
+        limit=1,
+        max_hops=32,
+        quota=None,
+    )
+    assert refusal(opened) is None, "an ack is the business of the stage, and no capability says it"
     await joined.close()
 
 
@@ -105,3 +135,26 @@ def test_what_cannot_be_joined_is_a_wrong_setting(
     made = {name: kind(Endpoint(url=f"files://{tmp_path}")) for name, kind in legs.items()}  # type: ignore[call-arg]
     with pytest.raises(ConfigError, match=problem):
         join(Endpoint(url="dualwrite://", legs=made, ledger=str(tmp_path / "ledger.db")))
+
+
+async def test_an_answer_that_somebody_waits_for_never_goes_to_a_window(house: House) -> None:
+    joined = house.joined()
+    await joined.connect()
+    assert isinstance(joined, Transport)
+    reader = await joined.open(Inbox("pm~1f"), consumer="one", lease=60)
+    (published,) = await joined.publish([outgoing("pm~1f")])
+    assert isinstance(published, Published)
+    assert (published.leg, published.others) == ("memory", ())
+    (delivery,) = await reader.receive(limit=1, start=1, wait=5)
+    assert delivery.attempt == 1
+    await reader.close()
+    await joined.close()
+
+
+async def test_a_quota_and_the_clearing_away_are_those_of_the_main_transport(house: House) -> None:
+    joined = house.joined()
+    await joined.connect()
+    assert isinstance(joined, Quotas) and isinstance(joined, Tidying)
+    assert [(await joined.spend("pm", 2, quota_of("1/m"))).granted for _ in range(2)] == [1, 0]
+    assert await joined.clear_away() == 0
+    await joined.close()

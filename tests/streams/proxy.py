@@ -39,6 +39,11 @@ class Proxy:
         """Hang up on the next calls of a server-side function, which the server never sees."""
         self._lose(function, times, before=True)
 
+    def lose_answer_to_command(self, command: str) -> None:
+        """Let the next call of a plain command through, throw the answer away and hang up."""
+        with self._lock:
+            self._pattern, self._to_lose, self._before = b"\r\n%b\r\n" % command.encode(), 1, False
+
     def lead_to(self, server_socket: str) -> None:
         """Connect whoever comes from now on to another server."""
         self._behind = server_socket

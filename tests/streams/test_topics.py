@@ -163,6 +163,25 @@ async def test_a_reply_that_travels_in_an_ack_is_heard_by_subscribers_a_second_l
         assert {each.content for each in await heard(pm)} == {"yes"}
 
 
+async def test_a_subscriber_that_is_full_keeps_no_handler_from_replying(redis_room: Room) -> None:
+    small = f"{redis_room.url}?max_messages=1"
+    async with (
+        redis_room.bus("audit", subscriptions=["agent.*.answer"]),
+        redis_room.bus("dev", small) as dev,
+        redis_room.bus("pm") as pm,
+    ):
+        await pm.send("audit", "fills it")
+
+        @dev.on()
+        async def answer(message: Message) -> str:
+            dev.stop()
+            return "yes"
+
+        await pm.send("dev", "well?", message_type="question")
+        await dev.run()
+        assert [each.content for each in await heard(pm)] == ["yes"]
+
+
 async def test_a_full_subscriber_keeps_nobody_from_sending(redis_room: Room) -> None:
     small = f"{redis_room.url}?max_messages=2"
     async with redis_room.bus("pm", small) as pm, redis_room.bus("audit", subscriptions=["agent.#"]):

@@ -47,6 +47,9 @@ async def sends(bus: Bus, message: Message) -> None:
     assert_type(await bus.send_message(message, delay=1), Receipt)
     assert_type(await bus.send_many([message]), list[Receipt | HivebusError])
     assert_type(await bus.reply(message, None, message_type=MessageType.ANSWER), Receipt)
+    assert_type(await bus.notify(["dev", "qa"], {"n": 1}, message_type="build.done"), Receipt)
+    async for heard in bus.listen(["agent.*.build.#"]):
+        assert_type(heard, Message)
 
     outcome = await bus.broadcast("x", agents=["dev"], live_only=True, wait="acked", timeout=5, priority=5, ttl=60)
     assert_type(outcome, Broadcast)

@@ -24,7 +24,7 @@ CHUNK = 500
 CONSUMERS, PRODUCERS = 2, 2
 PROBES = ("consumer.kill", "server.kill")
 """What is done once in the quiet at the beginning, where nothing else decides how long it takes to recover."""
-QUIET = 0.3
+QUIET = 1.0
 BUSY = 30
 """How many messages make sure that a consumer has some in its hands."""
 BY_LINE = "line"

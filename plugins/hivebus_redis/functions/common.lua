@@ -22,6 +22,8 @@
 --   cancelled     set of tokens that were cancelled, or expired, before they were handed out
 --   unhandled     zset by time in ms: tokens that were given up or cancelled, which is no history
 --   ttl, gone     see sweep.lua and losses.lua
+--   answers       see temporary.lua
+--   pool          see pool.lua
 --
 -- A token is "<level>/<entry>". What waits in `due`, `ready` or `suspect` stays in the stream and in the
 -- group's pending list, owned by the pseudo-consumer "~": the payload is never copied.
@@ -55,7 +57,7 @@ local function names(meta, group)
     unhandled = base .. 'unhandled', ttl = base .. 'ttl', gone = base .. 'gone', taken = 'r' .. suffix,
     due = base .. 'due' .. suffix, ready = base .. 'ready' .. suffix, suspect = base .. 'suspect' .. suffix,
     fetched = base .. 'fetched' .. suffix, alone = base .. 'alone' .. suffix, fate = base .. 'fate' .. suffix, lease = base .. 'lease' .. suffix,
-    consumers = base .. 'consumers' .. suffix,
+    consumers = base .. 'consumers' .. suffix, pool = base .. 'pool' .. suffix,
   }
 end
 
@@ -164,8 +166,8 @@ local function groups_of(stream)
 end
 
 -- How many entries the group has not been handed. The server's own count is lost after somebody's XDEL, and on
--- Redis 7.0 wrong for good.
-local function unread(stream, group)
+-- Redis 7.0 wrong for good. With *most*, counting may end there.
+local function unread(stream, group, most)
   if not group then return redis.call('XLEN', stream) end
   if group.lag and pairs_of(redis.call('XINFO', 'STREAM', stream))['max-deleted-entry-id'] == '0-0' then
     return group.lag
@@ -175,7 +177,7 @@ local function unread(stream, group)
     local rows = redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', CHUNK)
     count = count + #rows
     last = #rows > 0 and rows[#rows][1]
-  until #rows < CHUNK
+  until #rows < CHUNK or count >= (most or math.huge)
   return count
 end
 

@@ -1,4 +1,4 @@
--- publish: KEYS = meta, index of inboxes. ARGV = inbox, max messages, max bytes, then runs of messages that have
+-- publish: KEYS = meta, index of inboxes, for a temporary inbox the meta of its agent. ARGV = inbox, max messages, max bytes, then runs of messages that have
 -- their options in common: count, level, delay in ms, ttl in ms or "", then id and data of each.
 -- Returns "<readers> <idle ms or -1> <changes of routes>" and one letter per message: 1 stored, 2 duplicate, 3 scheduled, 0 full; where one
 -- is full, then "<unsettled messages> <their bytes> <ms that the oldest has waited, or -1>".
@@ -56,11 +56,11 @@ local function changes(index)
 end
 
 local function publish(keys, args)
-  local k = names(keys[1], 'main')
+  local k, inbox = addressed(keys, args[1])
   local now = now_ms()
   local max_count, max_bytes = tonumber(args[2]), tonumber(args[3])
   local known = redis.call('HMGET', k.meta, 'n', 'b', 'seen')
-  if not known[1] then redis.call('SADD', keys[2], args[1]) end
+  if not known[1] then redis.call('SADD', keys[2], inbox) end
   local runs, ids, size = parse(k, args)
   -- Upper bounds: settled messages still count until a recount is due, which happens only near a limit.
   local count, bytes = tonumber(known[1] or 0), tonumber(known[2] or 0)

@@ -22,6 +22,7 @@ end
 local function forget(k, consumer, seen)
   redis.call('ZREM', k.lease, consumer)
   redis.call('HDEL', k.consumers, consumer)
+  redis.call('HDEL', k.pool, consumer)
   redis.call('HSET', k.meta, 'seen', seen)
   for level = 1, 5 do
     redis.pcall('XGROUP', 'DELCONSUMER', k.q .. level, k.group, consumer)
@@ -218,11 +219,14 @@ local function idle_until(k, out, now)
   out[#out + 1] = bell and bell[1] or '0-0'
 end
 
--- open: KEYS = meta, index. ARGV = inbox, group, consumer, lease. Returns the epoch.
+-- open: KEYS = meta, index. ARGV = inbox, group, consumer, lease, how a pool is shared or "". Returns the epoch.
 local function open(keys, args)
   local k = names(keys[1], args[2])
   redis.call('SADD', keys[2], args[1])
   redis.call('HSETNX', k.meta, 'n', 0)
+  -- Its reader notices by another epoch that it was dropped meanwhile.
+  if is_temporary(k.meta) then redis.call('HSETNX', k.meta, 'epoch', now_ms()) end
+  if args[5] ~= '' then redis.call('HSET', k.meta, 'policy', args[5]) end
   return register(k, args[3], tonumber(args[4]), now_ms())
 end
 

@@ -1,4 +1,5 @@
--- settle: KEYS = meta, then the meta keys of inboxes that replies go to, with their index behind.
+-- settle: KEYS = meta, then the meta keys of inboxes that replies go to, behind that of a temporary one that of its
+-- agent, and the index of inboxes last.
 -- ARGV = group, consumer, epoch, lease, then operations:
 --   A level count entry... id...          acknowledged
 --   a level entry id                      acknowledged, not held by the caller's process: the answer tells whether it was
@@ -72,7 +73,7 @@ local function dead_letter(k, level, entry, consumer, reason, now)
 end
 
 local function reply(keys, args, at, now)
-  local r = names(keys[tonumber(args[at + 1])], 'main')
+  local r = replied_to(keys, tonumber(args[at + 1]))
   local level, id, data, ttl = args[at + 2], args[at + 3], args[at + 4], args[at + 5]
   if redis.call('EXISTS', r.id .. id) == 0 then
     if redis.call('HINCRBY', r.meta, 'n', 1) == 1 then

@@ -51,6 +51,9 @@ class HonestReader(Reader):
     async def receive(self, *, limit: int, start: int, wait: float) -> Sequence[Delivery]:
         return await self.inner.receive(limit=limit, start=start, wait=wait)
 
+    async def glance(self, *, limit: int, wait: float) -> Sequence[int]:
+        return await self.inner.glance(limit=limit, wait=wait)
+
     async def settle(self, batch: Sequence[Settlement]) -> Sequence[Settled]:
         changed = [self.settlement(each) for each in batch]
         kept = [each for each in changed if each is not None]
