@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import hivebus
+from hivebus.settings import load
 from hivebus_migration.compat import (
     AgentCommunicator,
     AgentMessage,
@@ -23,6 +24,7 @@ from hivebus_migration.compat import (
     SimpleAgentCommunicator,
 )
 from hivebus_migration.compat.single_messages import send_to_agent
+from hivebus_migration.compat.subscription import Handler
 
 pytestmark = pytest.mark.usefixtures("one_road")
 
@@ -282,6 +284,39 @@ async def test_old_agents_answer_new_ones_and_the_other_way_round() -> None:
         await bus.reply(message, "of course")
         (answer,) = await read("old-agent")
         assert (answer.message_type, answer.correlation_id) == (MessageType.ANSWER, told.message_id)
+
+
+async def test_an_old_agent_answers_one_that_waits_for_it() -> None:
+    expert = AgentCommunicator("expert-agent")
+
+    async def answer(message: AgentMessage) -> None:
+        await expert.reply_to_message(message, "Y")
+
+    expert.set_message_handler(answer)
+    async with expert.lifespan(), hivebus.Bus(agent="new-agent") as bus:
+        assert (await bus.ask("expert-agent", "X?", timeout=30)).content == "Y"
+
+
+async def test_two_old_agents_do_not_answer_each_other_for_ever() -> None:
+    async with MessageBus().lifespan() as bus:
+        agents = [AgentCommunicator(name, bus) for name in ("a-agent", "b-agent")]
+        turns: list[str] = []
+
+        def politely(own: AgentCommunicator) -> Handler:
+            async def answer(message: AgentMessage) -> None:
+                turns.append(message.message_id)
+                await own.reply_to_message(message, "thank you")
+
+            return answer
+
+        for each in agents:
+            each.set_message_handler(politely(each))
+            await each.start()
+        await agents[0].send_message_to_agent("b-agent", "hello")
+        async with asyncio.timeout(60), hivebus.Bus(agent="somebody") as watching:
+            while not any([(await watching.queue(each.agent_name)).dead for each in agents]):
+                await asyncio.sleep(0.05)
+    assert len(turns) == load().max_hops + 1
 
 
 async def test_a_reply_to_nothing_is_not_sent(caplog: pytest.LogCaptureFixture) -> None:
