@@ -396,13 +396,16 @@ class Bus:
 
         return register
 
-    async def run(self, *, concurrency: int = 16, grace: float = GRACE) -> None:
+    async def run(self, *, concurrency: int = 16, grace: float = GRACE, signals: bool = True) -> None:
         """Handle messages until SIGTERM, SIGINT, `stop` or cancellation.
 
         Then reading stops, running handlers finish (for *grace* seconds at most, half a second when
         cancelled), and what was not handled is handed back.
+
+        Args:
+            signals: False leaves both signals to the program, which then ends it itself.
         """
-        await self._consuming.run(concurrency=concurrency, grace=grace)
+        await self._consuming.run(concurrency=concurrency, grace=grace, signals=signals)
 
     def stop(self, *, grace: float = GRACE) -> None:
         """Make `run` end as after SIGTERM."""

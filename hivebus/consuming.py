@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from hivebus import registry, settings
@@ -96,7 +97,7 @@ class Consuming:
             assert isinstance(self._transport, Directory)
             await join(self._transport, pool, policy=self._pool_policy)
 
-    async def run(self, *, concurrency: int, grace: float) -> None:
+    async def run(self, *, concurrency: int, grace: float, signals: bool) -> None:
         """Handle messages until a signal, `stop` or cancellation."""
         handling = self._handling()
         reader = await self._open()
@@ -112,7 +113,7 @@ class Consuming:
         heart = self._show_life()
         running = asyncio.create_task(consumer.run())
         try:
-            with stop_on_signals(lambda: consumer.stop(grace=grace)):
+            with stop_on_signals(lambda: consumer.stop(grace=grace)) if signals else nullcontext():
                 await asyncio.shield(running)
         except asyncio.CancelledError:
             consumer.stop(grace=CANCEL_GRACE)

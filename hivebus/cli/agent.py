@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from hivebus.cli.app import App
+from hivebus.cli.changing import change, changing
 from hivebus.cli.options import command, group
 from hivebus.cli.output import document, line, table
 
 if TYPE_CHECKING:
-    from hivebus.cli.agent_files.change import Change
     from hivebus.cli.agent_files.programs import Program
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 PROGRAMS = ("claude", "codex")
 
@@ -55,25 +52,6 @@ def show_snippet(app: App) -> None:
         line(text.rstrip("\n"))
 
 
-def _changing(function: Function) -> Function:
-    """Add what the commands that change a project have in common."""
-    for add in (
-        click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can be asked."),
-        click.option("--dry-run", is_flag=True, help="Show the diff, and change nothing."),
-        click.option(
-            "--dir",
-            "project",
-            type=click.Path(exists=True, file_okay=False, path_type=Path),
-            default=".",
-            metavar="PROJECT",
-            help="The folder in which the agent works.  [default: this one]",
-        ),
-        click.argument("program", type=click.Choice(PROGRAMS)),
-    ):
-        function = add(function)
-    return function
-
-
 @command(
     "install",
     examples=[
@@ -81,7 +59,8 @@ def _changing(function: Function) -> Function:
         "hivebus agent install codex --dir ~/shop --agent pm-agent --yes",
     ],
 )
-@_changing
+@changing
+@click.argument("program", type=click.Choice(PROGRAMS))
 def install(app: App, *, program: str, project: Path, dry_run: bool, yes: bool) -> None:
     """Tell Claude Code or Codex about hivebus, in a project.
 
@@ -92,14 +71,16 @@ def install(app: App, *, program: str, project: Path, dry_run: bool, yes: bool) 
     from hivebus.cli.agent_files.programs import PROGRAMS as KNOWN
 
     known = KNOWN[program]
-    _change(app, "install", known.install(project, _named(app)), known, dry_run=dry_run, yes=yes)
+    if change(app, "agent.install", known.install(project, _named(app)), dry_run=dry_run, yes=yes):
+        _say_next(app, known)
 
 
 @command(
     "uninstall",
     examples=["hivebus agent uninstall claude --dry-run", "hivebus agent uninstall codex --dir ~/shop --yes"],
 )
-@_changing
+@changing
+@click.argument("program", type=click.Choice(PROGRAMS))
 def uninstall(app: App, *, program: str, project: Path, dry_run: bool, yes: bool) -> None:
     """Take back what hivebus agent install wrote.
 
@@ -108,30 +89,7 @@ def uninstall(app: App, *, program: str, project: Path, dry_run: bool, yes: bool
     """
     from hivebus.cli.agent_files.programs import PROGRAMS as KNOWN
 
-    known = KNOWN[program]
-    _change(app, "uninstall", known.uninstall(project), known, dry_run=dry_run, yes=yes)
-
-
-def _change(app: App, verb: str, changes: Sequence[Change], program: Program, *, dry_run: bool, yes: bool) -> None:
-    from hivebus.cli.agent_files.change import apply
-    from hivebus.cli.asking import ask
-
-    work = [each for each in changes if each.action != "unchanged"]
-    if work and not dry_run:
-        if not yes:
-            names = " and ".join(each.name for each in work)
-            ask(app, f"Change {names}?", what=f"change {names}", show=lambda: _show_diff(work))
-        apply(work)
-    if app.as_json:
-        document(f"agent.{verb}", {"dry_run": dry_run, "changes": [_facts(each) for each in changes]})
-    elif dry_run:
-        _show_diff(work)
-    else:
-        table(("FILE", "CHANGE"), [(each.name, each.action) for each in changes])
-    if not work:
-        app.note("nothing to change")
-    elif verb == "install" and not dry_run:
-        _say_next(app, program)
+    change(app, "agent.uninstall", KNOWN[program].uninstall(project), dry_run=dry_run, yes=yes)
 
 
 def _say_next(app: App, program: Program) -> None:
@@ -139,15 +97,6 @@ def _say_next(app: App, program: Program) -> None:
         app.note(f"next: {note}")
     if not _named(app):
         app.note("next: say who each agent is: export HIVEBUS_AGENT=NAME, or tmux set -p @hivebus_agent NAME")
-
-
-def _show_diff(changes: Sequence[Change]) -> None:
-    for each in changes:
-        line(each.diff().rstrip("\n"))
-
-
-def _facts(change: Change) -> dict[str, Any]:
-    return {"file": change.name, "path": str(change.path), "action": change.action, "diff": change.diff()}
 
 
 def _named(app: App) -> str | None:

@@ -47,7 +47,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 
 PLUGIN_SECTIONS: Mapping[str, str] = {
     **dict.fromkeys(("up", "down", "logs", "demo", "doctor", "drill"), "Server"),
-    **dict.fromkeys(("migrate", "bridge", "tail"), "Move away from tmux"),
+    **dict.fromkeys(("migrate", "bridge", "compat", "tail"), "Move away from tmux"),
 }
 """Where the commands of our own plugins stand; those of other plugins have a section of their own."""
 

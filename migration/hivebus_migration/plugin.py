@@ -27,3 +27,8 @@ def register_commands(register: RegisterCommand) -> None:
         "migrate", "hivebus_migration.commands:migrate", summary="Move agents from one road to the other, step by step"
     )
     register("bridge", "hivebus_migration.bridge_command:bridge", summary="Write the legacy leg for other processes")
+    register(
+        "compat",
+        "hivebus_migration.compat.command:compat",
+        summary="Let code that was written for message_bus go on as it is",
+    )

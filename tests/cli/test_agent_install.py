@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hivebus.cli.agent_files.change import apply
 from hivebus.cli.agent_files.programs import ENTRIES, PROGRAMS, SETTINGS
+from hivebus.cli.changes import apply
 
 from .agent_projects import GRANT, GRANTS, PAGE, PAGES, RULE_FILES, allowed, folders, lay, run, tree
 

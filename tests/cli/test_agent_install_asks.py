@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_written_leaves_the_others_as_they_were(offline: A
 def test_saboteur_a_first_file_that_is_not_put_back_is_noticed(offline: Any, project: Path) -> None:
     lay(project, {"CLAUDE.md": b"# Rules"})
     (project / ".claude").symlink_to("/proc/nowhere")
-    sabotage = "import hivebus.cli.agent_files.change as it; it.Change.back = lambda self: self.to(self.before)"
+    sabotage = "import hivebus.cli.changes as it; it.Change.back = lambda self: self.to(self.before)"
     with offline.start("agent", "install", "claude", "--dir", str(project), "--yes", sabotage=sabotage) as process:
         process.communicate(timeout=60)
     assert (project / "CLAUDE.md").read_bytes() != b"# Rules"
@@ -139,7 +139,7 @@ def as_nobody(offline: Any, project: Path, *, sabotage: str = "") -> subprocess.
     """Install as a user who is not root, whoever runs the tests; all is imported before that."""
     script = (
         "import os, sys, tempfile; from hivebus.cli import asking, group, problems, run, agent\n"
-        f"from hivebus.cli.agent_files import change, programs\n{sabotage}\n"
+        f"from hivebus.cli.agent_files import programs; from hivebus.cli import changes as change\n{sabotage}\n"
         "if os.geteuid() == 0: os.setresuid(65534, 65534, 65534)\n"
         f"sys.exit(run(['agent', 'install', 'claude', '--dir', {str(project)!r}, '--yes', '-a', 'pm-agent']))"
     )
@@ -179,7 +179,7 @@ def test_saboteur_writing_to_a_protected_file_is_noticed(offline: Any, of_nobody
 def test_a_file_that_somebody_changes_meanwhile_is_not_overwritten(offline: Any, project: Path) -> None:
     lay(project, {"CLAUDE.md": b"# Rules"})
     sabotage = (
-        "import hivebus.cli.agent_files.change as it; write = it._write\n"
+        "import hivebus.cli.changes as it; write = it._write\n"
         "def late(change):\n"
         "    if change.name == 'CLAUDE.md': open(change.path, 'ab').write(b' and more')\n"
         "    write(change)\n"

@@ -202,6 +202,24 @@ async def test_a_signal_stops_run() -> None:
 
 
 @pytest.mark.usefixtures("nobody_handles_sigterm")
+@pytest.mark.parametrize(("signals", "taken"), [(True, True), (False, False)])
+async def test_a_program_that_says_so_keeps_its_signals(signals: bool, taken: bool) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    work = Work()
+    async with work.bus:
+        work.bus.on()(work.handle)
+        await work.bus.send("dev", 0)
+        task = asyncio.create_task(work.bus.run(signals=signals))
+        await until(lambda: work.started)
+        assert (signal.getsignal(signal.SIGTERM) != before) == taken
+        work.go.set()
+        work.bus.stop()
+        async with asyncio.timeout(10):
+            await task
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.usefixtures("nobody_handles_sigterm")
 async def test_afterwards_the_signal_means_what_it_meant_before() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with stop_on_signals(lambda: None):

@@ -41,3 +41,12 @@ def hivebus(tmp_path: Path, redis_server: Any, plugin_site: Path, cache_home: Pa
     """`hivebus` as processes on two roads: the private Redis of the session, and files."""
     (home := tmp_path / "home").mkdir()
     return Hivebus(home, url=redis_server.url, namespace=f"t{uuid4().hex[:12]}", site=plugin_site, cache=cache_home)
+
+
+@pytest.fixture
+def one_road(monkeypatch: pytest.MonkeyPatch, redis_server: Any) -> dict[str, str]:
+    """A bus of its own on the private Redis of the session, for this process and for others."""
+    chosen = {"HIVEBUS_URL": redis_server.url, "HIVEBUS_NAMESPACE": f"t{uuid4().hex[:12]}"}
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    return chosen

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hivebus.cli.agent_files import block, json_list
-from hivebus.cli.agent_files.change import Change, read
 from hivebus.cli.agent_files.snippet import snippet
+from hivebus.cli.changes import Change, read
 
 SETTINGS = ".claude/settings.json"
 ENTRIES: Mapping[str, str] = {"allow": "Bash(hivebus:*)", "ask": "Bash(hivebus *--exec*)"}

@@ -24,12 +24,14 @@ class Change:
     Attributes:
         path: as the user knows it; it may be a symbolic link, which stays one.
         name: how it is called within its project.
+        mode: the permissions of a file that is created; None for what is usual.
     """
 
     path: Path
     name: str
     before: Content
     after: Content
+    mode: int | None = None
 
     @property
     def action(self) -> str:
@@ -40,9 +42,9 @@ class Change:
             return "created"
         return "removed" if self.after is None else "updated"
 
-    def to(self, content: Content) -> Change:
+    def to(self, content: Content, *, mode: int | None = None) -> Change:
         """Return the change to *content*."""
-        return replace(self, after=content)
+        return replace(self, after=content, mode=mode)
 
     def back(self) -> Change:
         """Return the change that undoes this one."""
@@ -100,12 +102,12 @@ def _write(change: Change) -> None:
             _remove_empty_folders(change)
         elif change.after != change.before:
             target.parent.mkdir(parents=True, exist_ok=True)
-            _replace(target, change.after)
+            _replace(target, change.after, mode=change.mode)
     except OSError as error:
         raise _refused(change.path, "written", error) from None
 
 
-def _replace(target: Path, data: bytes) -> None:
+def _replace(target: Path, data: bytes, *, mode: int | None) -> None:
     exists = target.exists()
     if exists and not os.access(target, os.W_OK):
         raise PermissionError(13, "it is write-protected")
@@ -120,7 +122,7 @@ def _replace(target: Path, data: bytes) -> None:
             with suppress(PermissionError):  # only root may give a file to somebody else
                 os.chown(name, kept.st_uid, kept.st_gid)
         else:
-            os.chmod(name, 0o666 & ~_umask())
+            os.chmod(name, 0o666 & ~_umask() if mode is None else mode)
         os.replace(name, target)
 
 
