@@ -31,7 +31,9 @@ async def a_glance_waits_for_the_first(h: Harness) -> None:
     reader = await h.reader(inbox)
     waiting = asyncio.create_task(reader.glance(limit=10, wait=h.patience * 2))
     await h.let_pass(h.lease / 2)
-    expect(not waiting.done(), "a glance at an empty inbox did not wait")
+    if waiting.done():
+        seen = list(await waiting)
+        expect(False, f"a glance at an empty inbox did not wait, and says {seen}")
     await h.publish(h.message(inbox))
     async with asyncio.timeout(h.patience):
         seen = list(await waiting)
