@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from hivebus.cli.app import App
+from hivebus.cli.filters import Filter, filter_of, filter_options
 from hivebus.cli.link import LOOK, Link, as_json, connect, run
 from hivebus.cli.options import command
 from hivebus.cli.output import document, duration, preview, shown_ids, table
@@ -28,24 +29,36 @@ HEAD = ("ID", "AGE", "FROM", "TYPE", "PRIORITY", "STATE", "PREVIEW")
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Show at most that many that wait."
 )
+@filter_options
 @click.option("--pool", metavar="POOL", help="Look into the inbox of this pool instead.")
-def inbox(app: App, *, limit: int, pool: str | None) -> None:
+def inbox(
+    app: App,
+    *,
+    limit: int,
+    types: tuple[str, ...],
+    senders: tuple[str, ...],
+    priorities: tuple[str, ...],
+    pool: str | None,
+) -> None:
     """List what you hold and what waits for you; takes nothing.
 
     What you hold comes first, with the rest of its lease: whoever lost track finds its work again, and settles
     it by its ID. What you hold of a pool is among it. What waits follows in the order of hand-out.
+
+    --type, --from and --priority look through the first 1000 messages, held and waiting, and show what fits.
     """
-    run(_inbox(app, limit, None if pool is None else check_pool(pool, field="--pool")))
+    wanted = filter_of(app, types=types, senders=senders, priorities=priorities)
+    run(_inbox(app, limit, None if pool is None else check_pool(pool, field="--pool"), wanted))
 
 
-async def _inbox(app: App, limit: int, pool: str | None) -> None:
+async def _inbox(app: App, limit: int, pool: str | None, wanted: Filter) -> None:
     # Whose work it is matters in a pool too, if anybody said so.
     agent = app.agent if pool is None else app.identity.agent or ""
     async with connect(app) as link:
         name = agent if pool is None else await known_inbox(link, pool)
         inspectable = link.inspectable(to="list an inbox")
         [count] = await inspectable.counts([name])
-        places = await inspectable.peek(name, limit=limit)
+        places = await inspectable.peek(name, limit=max(LOOK, limit) if wanted else limit)
         if count.in_flight > sum(map(_is_held, places)):
             # It hides behind messages of a higher level that wait.
             places = await inspectable.peek(name, limit=max(LOOK, limit))
@@ -53,6 +66,8 @@ async def _inbox(app: App, limit: int, pool: str | None) -> None:
         if pool is None:
             shared = await held_in_pools(link, agent)
             held += shared
+        if wanted:
+            places, held = _fitting(link, places, wanted), _fitting(link, held, wanted)
         held.sort(key=lambda place: not _is_ours(place, agent))
         waiting = [place for place in places if not _is_held(place)][:limit]
         if app.as_json:
@@ -61,10 +76,15 @@ async def _inbox(app: App, limit: int, pool: str | None) -> None:
         ids = shown_ids([place.message_id for place in (*held, *waiting)])
         table(HEAD, [[shown, *_row(link, place, agent)] for shown, place in zip(ids, (*held, *waiting), strict=True)])
     more = f" ({count.waiting + count.retrying} in all)" if count.waiting + count.retrying > len(waiting) else ""
-    app.note(f"{len(waiting)} waiting{more}, {max(len(held), count.in_flight)} held")
+    app.note(f"{len(waiting)} waiting{more}, {len(held) if wanted else max(len(held), count.in_flight)} held")
     ours = [place for place in held if _is_ours(place, agent)]
     if ours:
         app.note(_reminder(ours))
+
+
+def _fitting(link: Link, places: Sequence[Located], wanted: Filter) -> list[Located]:
+    messages = ((place, link.message(place.data)) for place in places)
+    return [place for place, each in messages if not isinstance(each, InvalidMessage) and wanted.wants(each)]
 
 
 def _reminder(ours: Sequence[Located]) -> str:

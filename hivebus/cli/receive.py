@@ -10,15 +10,15 @@ from typing import Any
 
 import click
 
-from hivebus import limits
 from hivebus.cli.app import App
 from hivebus.cli.executing import Executor
 from hivebus.cli.exit_codes import ExitCode
+from hivebus.cli.filters import Filter, filter_of, filter_options
 from hivebus.cli.link import Link, as_json, connect, run
 from hivebus.cli.options import command, duration_type
 from hivebus.cli.output import document, duration, json_line, json_text, line, warn
 from hivebus.cli.pooling import join_inbox
-from hivebus.cli.taking import TAKING_LEASE, Filter, Stop, Taken, Taker
+from hivebus.cli.taking import TAKING_LEASE, Stop, Taken, Taker
 from hivebus.errors import Unavailable, Unknown
 from hivebus.housekeeping import Housekeeper, Plan
 from hivebus.pools import POLICIES, check_pool
@@ -60,8 +60,7 @@ class Wish:
 @click.option(
     "--lease", type=duration_type(lowest=1), help="How long they are yours.  [default: 30m; with --exec 15s, renewed]"
 )
-@click.option("--type", "types", metavar="TYPE", multiple=True, help="Only of this type; may be repeated.")
-@click.option("--from", "senders", metavar="AGENT", multiple=True, help="Only from this agent; may be repeated.")
+@filter_options
 @click.option("--ack", is_flag=True, help="Settle them at once, after showing them.")
 @click.option("--follow", is_flag=True, help="Go on until Ctrl-C or SIGTERM.")
 @click.option("--exec", "execute", metavar="CMD", help="Run CMD for each: ack on exit 0, retry otherwise.")
@@ -76,6 +75,7 @@ def receive(
     lease: float | None,
     types: tuple[str, ...],
     senders: tuple[str, ...],
+    priorities: tuple[str, ...],
     ack: bool,
     follow: bool,
     execute: str | None,
@@ -89,7 +89,7 @@ def receive(
     hivebus ack, retry, reject or extend. What you do not settle comes back to the inbox, without blame.
     Nothing came: exit code 75.
 
-    --type and --from look through the first 1000 waiting messages, and take nothing while none of them
+    --type, --from and --priority look through the first 1000 waiting messages, and take nothing while none of them
     fits. What stands in front of one that does is taken with it and handed back at once: nothing is lost
     or held up, but its attempt count is one higher, and some transports queue it again behind others.
 
@@ -110,10 +110,7 @@ def receive(
         raise click.UsageError("--lease may be 7 days at most")
     if policy and not pool:
         raise click.UsageError("--pool-policy says how a pool is shared: name it with --pool")
-    wanted = Filter(
-        types=frozenset(limits.check_message_type(each) for each in types),
-        senders=frozenset(app.name_of(each, field="--from") for each in senders),
-    )
+    wanted = filter_of(app, types=types, senders=senders, priorities=priorities)
     wait = (None if follow else 0.0) if wait is None else wait
     wish = Wish(
         limit=limit,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from hivebus import registry
 from hivebus.cli.app import App
+from hivebus.cli.filters import Filter
 from hivebus.cli.link import LOOK, Link
 from hivebus.errors import InvalidMessage, Unavailable, Unknown
 from hivebus.hops import HOP_LIMIT, is_too_far
@@ -49,23 +50,6 @@ class Taken:
 
     delivery: Delivery
     message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which messages are wanted; empty is all of them."""
-
-    types: frozenset[str] = frozenset()
-    senders: frozenset[str] = frozenset()
-
-    def __bool__(self) -> bool:
-        return bool(self.types or self.senders)
-
-    def wants(self, message: Message) -> bool:
-        """Tell whether *message* is wanted."""
-        return (not self.types or message.message_type in self.types) and (
-            not self.senders or message.from_agent in self.senders
-        )
 
 
 class Stop:

@@ -27,6 +27,21 @@ def test_inbox_lists_what_waits_and_what_is_held(hivebus: Any) -> None:
     assert (held["message_id"], held["attempt"], held["message"]["body"]["content"]) == ("m-1", 1, "one")
 
 
+def test_inbox_shows_only_what_its_filters_name_of_what_is_held_and_what_waits(hivebus: Any) -> None:
+    for name, kind, level in (("a", "event", "low"), ("b", "question", "low"), ("c", "question", "high")):
+        hivebus.send("pm-agent", name, "--id", name, "--type", kind, "--priority", level)
+    hivebus.ok("receive", *ME, "--type", "event")
+
+    def shown(*words: str) -> tuple[list[str], list[str]]:
+        facts = hivebus.ok("inbox", *ME, "--json", *words).json
+        return [each["message_id"] for each in facts["messages"]], [each["message_id"] for each in facts["leased"]]
+
+    assert shown("--type", "question") == (["c", "b"], [])
+    assert shown("--priority", "low") == (["b"], ["a"])
+    assert shown("--from", "sender", "--limit", "1") == (["c"], ["a"])
+    assert shown("--from", "nobody") == ([], [])
+
+
 def test_inbox_takes_nothing(hivebus: Any) -> None:
     hivebus.send("pm-agent", "one", "--id", "m-1")
     for _ in range(3):

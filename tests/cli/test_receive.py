@@ -140,6 +140,13 @@ def test_a_filter_by_sender_and_type_means_both(hivebus: Any) -> None:
     assert received(hivebus, "--from", "qa", "--type", "question", "-n", "5") == ["qa-question"]
 
 
+def test_a_filter_by_level_takes_names_and_numbers(hivebus: Any) -> None:
+    for level in ("low", "high", "urgent", "medium"):
+        hivebus.send("pm-agent", "x", "--id", level, "--priority", level)
+    assert received(hivebus, "--priority", "low", "--priority", "3", "-n", "5") == ["high", "low"]
+    assert sorted(waiting(hivebus)) == ["medium", "urgent"]
+
+
 def test_a_filter_reaches_behind_higher_levels(hivebus: Any) -> None:
     for number in range(3):
         hivebus.send("pm-agent", "x", "--id", f"u{number}", "--priority", "emergency")
@@ -248,6 +255,8 @@ def test_a_mistake_is_a_usage_error_and_takes_nothing(hivebus: Any) -> None:
 
 def test_a_type_that_cannot_be_is_refused(hivebus: Any) -> None:
     assert hivebus("receive", *ME, "--type", "No Type").code == 65
+    refused = hivebus("receive", *ME, "--priority", "loud")
+    assert refused.code == 65 and "priority = 'loud'" in refused.err
 
 
 def test_a_message_that_wants_no_ack_is_settled_when_it_is_shown(hivebus: Any) -> None:
