@@ -118,6 +118,15 @@ class Walk:
         return re.sub(rf"{UUID}|\b[0-9a-f]{{8}}\b", real, text)
 
 
+def follow(page: str, computer: Machine) -> None:
+    """Do all that a page says, and fail where something else happens than it shows."""
+    walk = Walk(computer)
+    for block in blocks(page):
+        shown_on_the_page, happened = walk.take(block)
+        assert loosely(happened) == loosely(shown_on_the_page)
+    assert walk.failure == ""
+
+
 def loosely(text: str) -> str:
     """Return *text* without what differs from run to run."""
     ids: dict[str, str] = {}

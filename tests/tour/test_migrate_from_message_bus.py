@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-import pytest
-
-from .machines import ROOT, Machine, machine
-from .pages import Walk, blocks, loosely
+from .machines import ROOT, Machine
+from .pages import blocks, follow
 
 PAGE = (ROOT / "docs" / "migrate-from-message-bus.md").read_text()
 CALLS = (
@@ -33,19 +28,9 @@ CALLS = (
 """What the guide of that bus shows, as it shows it."""
 
 
-@pytest.fixture
-def computer(redis_server: Any) -> Iterator[Machine]:
-    with machine({"redis://localhost:6379": redis_server.url}) as made:
-        yield made
-
-
 def test_the_page_shows_what_happens(computer: Machine) -> None:
     computer.install()
-    walk = Walk(computer)
-    for block in blocks(PAGE):
-        shown_on_the_page, happened = walk.take(block)
-        assert loosely(happened) == loosely(shown_on_the_page)
-    assert walk.failure == ""
+    follow(PAGE, computer)
     old = next(block.text for block in blocks(PAGE) if block.name == "agent-hive/scripts/agent_communicate.py")
     assert (computer.home / "agent-hive/scripts/agent_communicate.py").read_text() == old
 

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from .machines import ROOT, Machine, machine
-from .pages import Walk, blocks, loosely
+from .pages import Walk, blocks, follow, loosely
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text()
 
 
-@pytest.fixture
-def computer(redis_server: Any) -> Iterator[Machine]:
-    with machine({"redis://localhost:6379": redis_server.url}) as made:
-        yield made
-
-
 def test_the_tutorial_shows_what_happens(computer: Machine) -> None:
-    walk = Walk(computer)
-    for block in blocks(PAGE):
-        shown_on_the_page, happened = walk.take(block)
-        assert loosely(happened) == loosely(shown_on_the_page)
-    assert walk.failure == ""
+    follow(PAGE, computer)
 
 
 # --- Saboteurs: a page that is not true is caught -----------------------------------------------------

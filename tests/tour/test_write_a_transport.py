@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from .machines import ROOT, Machine, machine
-from .pages import Walk, blocks, loosely
+from .machines import ROOT, Machine
+from .pages import blocks, follow
 
 PAGE = (ROOT / "docs" / "write-a-transport.md").read_text()
 
 
-@pytest.fixture
-def computer() -> Iterator[Machine]:
-    with machine({}) as made:
-        yield made
-
-
 def test_the_page_shows_what_happens_and_the_kit_finds_nothing_broken(computer: Machine) -> None:
     computer.install()
-    walk = Walk(computer)
-    for block in blocks(PAGE):
-        shown_on_the_page, happened = walk.take(block)
-        assert loosely(happened) == loosely(shown_on_the_page)
-    assert walk.failure == ""
+    follow(PAGE, computer)
 
     report = (computer.home / "report.txt").read_text().splitlines()
     assert "  passed  abandoned work is taken over" in report
