@@ -20,9 +20,9 @@ PATIENCE = 2.0
 """Seconds for what cannot be drained any more."""
 
 
-def end(exercise: Exercise) -> Outcome:
+def end(exercise: Exercise, *, patience: float = PATIENCE) -> Outcome:
     """End the drill and judge it."""
-    return finish(exercise, began=time.monotonic(), patience=PATIENCE)
+    return finish(exercise, began=time.monotonic(), patience=patience)
 
 
 def breaches(exercise: Exercise) -> set[str]:
@@ -101,7 +101,8 @@ def test_with_its_protections_nothing_is_wrong(make_exercise: Make, story: Calla
     exercise = make_exercise(sabotage="changes_nothing", lease=0.5, max_crashes=1, rate=400)
     story(exercise)
 
-    assert end(exercise).findings == []
+    # It ends when all is settled, and a new process takes its time on a busy machine.
+    assert end(exercise, patience=20 * PATIENCE).findings == []
 
 
 # --- The ten ---------------------------------------------------------------------------------------
