@@ -39,6 +39,7 @@ class Channel:
         self._connection = make_connection(address)
         self._wire: Wire | None = None
         self._connecting = asyncio.Lock()
+        self._closed = False
 
     async def call(self, *words: Word, rings: Callable[[], None] | None = None) -> Any:
         """Send one command and return its reply, as RESP2 has it: bytes, int, list or None.
@@ -80,6 +81,10 @@ class Channel:
             with translated(self._where, connecting=True):
                 await self._connection.disconnect(nowait=True)
                 await self._connection.connect()  # type: ignore[no-untyped-call]
+                if self._closed:
+                    # Meanwhile: nobody would close it again.
+                    await self._connection.disconnect(nowait=True)
+                    raise exceptions.ConnectionError("closed by this side")
             self._wire = Wire(self._connection)
             return self._wire
 
@@ -98,7 +103,8 @@ class Channel:
         return answer
 
     async def close(self) -> None:
-        """Drop the connection; whoever waits for an answer is told."""
+        """Drop the connection for good; whoever waits for an answer is told."""
+        self._closed = True
         self.drop()
         await self._connection.disconnect(nowait=True)
 
