@@ -20,8 +20,8 @@ LEASE = 3.0
 def test_no_message_is_lost_doubled_or_wronged_whatever_dies(
     make_exercise: Callable[..., Exercise], program: str
 ) -> None:
-    # Beside other tests, a lease of 2 s ended once in 13 messages that were handled twice without a recorded fault. Why is
-    # not known: a process without a processor for as long is a guess.
+    # Beside other tests, with a lease of 2 s, 13 messages were once handled twice without a recorded fault. Why is not
+    # known: a process that got no processor for as long is a guess.
     exercise = make_exercise(program, seed=4, lease=LEASE)
     assert exercise.server.disk, "power cuts need a C compiler: apt-get install gcc"
 
