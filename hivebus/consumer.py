@@ -229,6 +229,8 @@ class Consumer:
             message = self._decoded.pop(token, None) or self._handling.decode(delivery)
             if isinstance(message, DeadLetter):
                 settlement = message
+            elif not self._reader.holds(token) and not await self._settler.confirm(token):
+                _log.warning("lost the lease on a message before its turn", extra={"token": token})
             elif message.delivery_options.require_ack:
                 settlement = await self._handling.handle(delivery, message, task)
             else:

@@ -65,11 +65,13 @@ class Inflow:
 
     async def __anext__(self) -> Handed:
         """Return the next delivery, waiting for as long as it takes."""
-        while not self._fetched and not self._closed:
-            await self._fetch(WAIT)
-        if self._closed:
-            raise StopAsyncIteration
-        return self._next()
+        while not self._closed:
+            while not self._fetched and not self._closed:
+                await self._fetch(WAIT)
+            handed = await self._next()
+            if handed is not None:
+                return handed
+        raise StopAsyncIteration
 
     async def first(self, *, within: float) -> Handed | None:
         """Return the next delivery, or None when nothing came within that many seconds.
@@ -79,9 +81,11 @@ class Inflow:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within
         await self._fetch(min(WAIT, within))
-        while not self._fetched and not self._closed and loop.time() < deadline:
+        handed = await self._next()
+        while handed is None and not self._closed and loop.time() < deadline:
             await self._fetch(min(WAIT, deadline - loop.time()))
-        return self._next() if self._fetched and not self._closed else None
+            handed = await self._next()
+        return handed
 
     async def _fetch(self, wait: float) -> None:
         limit = max(1, self._pace.window() - self._settler.held)
@@ -98,11 +102,20 @@ class Inflow:
             self._delivered(works)
         self._fetched.extend(Handed(work.message, work.delivery, self._settler) for work in works)
 
-    def _next(self) -> Handed:
-        self._pace.handled()
-        handed = self._fetched.popleft()
-        handed.was_handed_over()
-        return handed
+    async def _next(self) -> Handed | None:
+        while self._fetched and not self._closed:
+            handed = self._fetched[0]
+            is_ours = self._reader.holds(handed.token) or await self._settler.confirm(handed.token)
+            if self._closed:
+                break
+            self._fetched.popleft()
+            self._pace.handled()
+            if is_ours:
+                handed.was_handed_over()
+                return handed
+            # This process was stopped, or its loop blocked, for longer than the lease: somebody else has it by now.
+            _log.warning("lost the lease on a message before its turn", extra={"token": handed.token})
+        return None
 
     async def close(self) -> None:
         """Hand back what was fetched and not given out; what the caller holds is left to its lease."""

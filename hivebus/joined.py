@@ -107,6 +107,11 @@ class JoinedReader(Reader):
         self._unfinished = None
         return [result for result in results if result is not None]
 
+    def holds(self, token: str) -> bool:
+        """Ask the reader that it came from."""
+        part = self._part_of(token)
+        return part.reader.holds(token.removeprefix(part.mark))
+
     def wake(self) -> None:
         """Make a waiting `receive` return."""
         self._woken = True

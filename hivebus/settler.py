@@ -89,6 +89,13 @@ class Settler:
             hint="be ready to see the message again",
         )
 
+    async def confirm(self, token: str) -> bool:
+        """Ask the server whether the lease still holds, and renew it; what is lost is not kept alive any more."""
+        is_ours = await self._batcher.submit(Extend(token)) == "done"
+        if not is_ours:
+            self._held.pop(token, None)
+        return is_ours
+
     def put(self, settlement: Settlement) -> None:
         """Settle; the answer is told to *settled* and to nobody else."""
         self._held.pop(settlement.token, None)

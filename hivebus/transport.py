@@ -287,6 +287,15 @@ class Reader(ABC):
         outcome is not known; the bus then settles the same batch again.
         """
 
+    def holds(self, token: str) -> bool:
+        """Tell whether the lease on this delivery certainly holds, as far as that is known without asking.
+
+        Asked right before a handler begins; on False the bus asks the server, by `Extend`. A process that was stopped,
+        or whose event loop was blocked, for longer than a lease would otherwise begin with what somebody else has by
+        now. Unless a transport says so, it does.
+        """
+        return True
+
     @abstractmethod
     def wake(self) -> None:
         """Make a waiting `receive` return soon, with what there is."""

@@ -62,6 +62,9 @@ class MemoryReader(Reader):
         self._server.ring()
         return results
 
+    def holds(self, token: str) -> bool:
+        return token in self._consumer.held and _now() < self._consumer.until
+
     def wake(self) -> None:
         self._woken = True
         self._bell.set()

@@ -75,6 +75,9 @@ class WatchedReader(Reader):
             self._note_acked(batch, results)
         return results
 
+    def holds(self, token: str) -> bool:
+        return self._reader.holds(token)
+
     def wake(self) -> None:
         self._reader.wake()
 

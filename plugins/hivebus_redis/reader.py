@@ -15,7 +15,7 @@ from hivebus_redis.connection import Server, Word
 from hivebus_redis.continuity import Continuity
 from hivebus_redis.horizon import Horizon
 from hivebus_redis.layout import LEVELS, Layout
-from hivebus_redis.settling import Request, bare
+from hivebus_redis.settling import STALE, Request, bare
 
 T = TypeVar("T")
 CLOSE_TIMEOUT = 2.0
@@ -51,6 +51,7 @@ class StreamReader(Reader):
         self._epoch = ""
         self._held: set[str] = set()
         self._started: set[str] = set()
+        self._sure_until = 0.0
         self._lost_reply = False
         self._draining = False
         self._closed = False
@@ -106,6 +107,7 @@ class StreamReader(Reader):
         """Settle a batch in one call; the server decides by owner and epoch."""
         request = Request(batch, epoch=self._epoch, held=self._held, layout=self._layout)
         if request.args:
+            asked_at = asyncio.get_running_loop().time()
             reply = await self._server.call(
                 "settle",
                 (*self._keys, *request.keys),
@@ -113,6 +115,8 @@ class StreamReader(Reader):
                 channel=self._settling,
             )
             request.answered(reply)
+            if reply != STALE:
+                self._renewed(asked_at)
         for index, late in request.left_behind():
             answer = await self._server.call(
                 "conclude", (*self._keys, *late.keys), (self._inbox.group, *late.args), channel=self._settling
@@ -124,6 +128,10 @@ class StreamReader(Reader):
         if self._draining and not self._started:
             self._alarm.set()
         return request.results
+
+    def holds(self, token: str) -> bool:
+        """Tell whether it is this consumer's, and less than a lease has gone by since the server last heard of it."""
+        return token in self._held and asyncio.get_running_loop().time() < self._sure_until
 
     def wake(self) -> None:
         """Make a waiting `receive` return."""
@@ -153,6 +161,7 @@ class StreamReader(Reader):
         return await self._poll(limit, start)
 
     async def _take_many(self, limit: int) -> list[Delivery]:
+        asked_at = asyncio.get_running_loop().time()
         try:
             taken = await self._bulk.take(limit, epoch=self._epoch, lease_ms=self._milliseconds())
         except HivebusError:
@@ -167,6 +176,7 @@ class StreamReader(Reader):
             raise
         if taken is None:
             return []
+        self._renewed(asked_at)
         self._hold([*taken.deliveries, *taken.expired], limit)
         if taken.expired:
             await self._give_up(taken.expired, beside=taken.deliveries)
@@ -217,13 +227,15 @@ class StreamReader(Reader):
         return [int(count) for count in counts] if kind == b"waiting" else []
 
     async def _ask(self, function: str, limit: int, start: int) -> tuple[bytes, list[bytes]]:
+        asked_at = asyncio.get_running_loop().time()
         epoch, kind, due, *rest = await self._server.call(
             function,
             self._keys,
             (self._inbox.group, self._consumer, self._milliseconds(), limit, start, len(self._started)),
             channel=self._receiving,
         )
-        self._renew(epoch.decode())
+        self._note_epoch(epoch.decode())
+        self._renewed(asked_at)
         # A suspect message waits until nothing else runs here; `settle` rings when that is so.
         self._draining = kind == b"drain"
         if kind == b"idle":
@@ -231,7 +243,11 @@ class StreamReader(Reader):
             self._last_horizon = self._horizon
         return kind, rest
 
-    def _renew(self, epoch: str) -> None:
+    def _renewed(self, asked_at: float) -> None:
+        # The server renewed the lease when it was asked, or later; how long its answer took is unknown.
+        self._sure_until = max(self._sure_until, asked_at + self._lease)
+
+    def _note_epoch(self, epoch: str) -> None:
         if epoch != self._epoch:
             # The lease was lost meanwhile: all that this consumer held is somebody else's now.
             self._epoch = epoch

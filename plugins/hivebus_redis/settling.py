@@ -10,6 +10,8 @@ from hivebus.address import is_temporary, owner_of
 from hivebus.transport import Ack, DeadLetter, Extend, Outgoing, Retry, Settled, Settlement, Start
 from hivebus_redis.layout import Layout
 
+STALE = b"stale"
+"""What the server says when the lease behind a whole batch is lost."""
 _ANSWERS: dict[int, Settled] = {ord("d"): "done", ord("s"): "stale", ord("g"): "gone"}
 
 
@@ -58,7 +60,7 @@ class Request:
 
     def answered(self, reply: bytes) -> None:
         """Take the server's answer: one letter per settlement, or that the lease was lost."""
-        if reply == b"stale":
+        if reply == STALE:
             self.released = set(self._tokens)
             return
         if len(self._final) == len(self._tokens) and reply == b"d" * len(self._tokens):

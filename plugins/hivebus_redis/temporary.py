@@ -44,9 +44,9 @@ class ReplyReader(StreamReader):
                 await drop(self._server, self._layout, self._inbox.name, "closed")
                 await drop_forsaken(self._server, self._layout)
 
-    def _renew(self, epoch: str) -> None:
+    def _note_epoch(self, epoch: str) -> None:
         self._is_estranged = epoch != self._epoch
-        super()._renew(epoch)
+        super()._note_epoch(epoch)
 
 
 async def drop_forsaken(server: Server, layout: Layout) -> int:

@@ -18,6 +18,7 @@ def test_the_page_shows_what_happens_and_the_kit_finds_nothing_broken(computer: 
     assert "  passed  abandoned work is taken over" in report
     # What it does and does not declare is an error of the page as well.
     assert [line for line in report if line.strip().startswith(("failed", "warned"))] == []
+    assert report[-1] in PAGE, "the page shows how many checks there were"
 
 
 def test_the_test_on_the_page_is_eight_lines() -> None:

@@ -68,6 +68,22 @@ async def a_stale_owner_cannot_settle(h: Harness) -> None:
 
 
 @promise(Transport, proves=("redelivery", "fencing"))
+async def a_stale_owner_does_not_claim_to_hold_it(h: Harness) -> None:
+    """A reader says that it holds what it was handed, and no longer when another has it, whatever it read since."""
+    item = h.message(h.inbox())
+    await h.publish(item)
+    paused = await h.reader(item.inbox, lease=h.lease)
+    delivery = await h.take_one(paused)
+    expect(paused.holds(delivery.token), "what was just handed over is not held")
+    heir = await h.reader(item.inbox)
+    taken = await h.take_one(heir)
+    expect(not paused.holds(delivery.token), "what another has is held too")
+    await h.nothing(paused, seconds=0)
+    expect(not paused.holds(delivery.token), "what another has is held again")
+    expect(heir.holds(taken.token), "the one that has it does not hold it")
+
+
+@promise(Transport, proves=("redelivery", "fencing"))
 async def a_stale_owner_cannot_extend(h: Harness) -> None:
     """A late extension is refused and does not take the message back."""
     item = h.message(h.inbox())

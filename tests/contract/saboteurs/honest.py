@@ -64,6 +64,9 @@ class HonestReader(Reader):
         """Return what is settled in its place; None swallows it."""
         return settlement
 
+    def holds(self, token: str) -> bool:
+        return self.inner.holds(token)
+
     def wake(self) -> None:
         self.inner.wake()
 

@@ -71,6 +71,13 @@ class LetsTheStaleExtend(Honest):
         unfenced = (Extend,)
 
 
+@sabotages("a_stale_owner_does_not_claim_to_hold_it")
+class IsAlwaysSure(Honest):
+    class Reads(HonestReader):
+        def holds(self, token: str) -> bool:
+            return True
+
+
 @sabotages("started_work_comes_back_alone")
 class StartsNothing(Honest):
     class Reads(HonestReader):
