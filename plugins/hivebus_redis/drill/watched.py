@@ -85,9 +85,9 @@ class WatchedReader(StreamReader):
         )
         return answers
 
-    async def _poll(self, limit: int, start: int) -> list[Delivery]:
+    async def _take(self, limit: int, start: int) -> list[Delivery]:
         began = monotonic()
-        deliveries = await super()._poll(limit, start)
+        deliveries = await super()._take(limit, start)
         for each in deliveries:
             self.watch.handed[_id(each.token)] = each
         self.watch.book.write_all(

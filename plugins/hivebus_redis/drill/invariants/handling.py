@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from hivebus_redis.drill.evidence import Evidence, Handed, Settled
+from hivebus_redis.drill.evidence import Begun, Evidence, Handed, Settled
 from hivebus_redis.drill.invariants.finding import Finding
 
 SERVER_WIDE = ("server", "line")
@@ -14,7 +14,7 @@ SERVER_WIDE = ("server", "line")
 def i4(evidence: Evidence) -> list[Finding]:
     """Return what was handled more than once, without a fault of its handler or of the server in between."""
     return [
-        Finding("I4", each, f"handled {len(done)} times, and nothing happened in between")
+        Finding("I4", each, f"handled {_by_whom(done)}, and nothing happened in between")
         for each, done in evidence.done.items()
         if len(done) > 1 and not _is_explained(evidence, each)
     ]
@@ -45,6 +45,11 @@ def doubled(evidence: Evidence) -> tuple[int, int]:
     several = [each for each, done in evidence.done.items() if len(done) > 1]
     explained = sum(_is_explained(evidence, each) for each in several)
     return explained, len(several) - explained
+
+
+def _by_whom(done: Sequence[Begun]) -> str:
+    later = (f"{again.who} {again.at - done[0].at:.3f} s later" for again in done[1:])
+    return ", and by ".join([f"by {done[0].who}", *later])
 
 
 def _is_explained(evidence: Evidence, each: str) -> bool:
