@@ -5,20 +5,42 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from time import monotonic_ns, time_ns
 
 from hivebus.address import shadow_of
 from hivebus.errors import HivebusError
 from hivebus.transport import Outgoing, Published
 from hivebus_migration.bridge_lock import is_bridged
 from hivebus_migration.copies import Copies
-from hivebus_migration.facts import Fact, Intent, Moment, Spooled, now
+from hivebus_migration.facts import Fact, Intent, Moment, Spooled, boot_id
 from hivebus_migration.ledger import Ledger
 from hivebus_migration.leg import Leg
-from hivebus_migration.plans import Plan
+from hivebus_migration.plans import Course, Plan
 from hivebus_migration.telling import attempts, read_known
 
 AFTER_THE_SENDER = 0.002
 """Seconds after which a message is announced: by then its sender's server has it."""
+
+
+class Departure:
+    """One batch on its way.
+
+    Attributes:
+        batch, plans: what leaves, and how each travels.
+        wall, mono: when, in ns of the two clocks.
+        heard: what its legs have answered, and nobody has written down yet: leg, items, answers, seconds.
+        is_announced: whether it was written down that it left.
+    """
+
+    __slots__ = ("batch", "heard", "is_announced", "mono", "plans", "wall")
+
+    def __init__(self, batch: Sequence[Outgoing], plans: Sequence[Plan]) -> None:
+        self.batch = batch
+        self.plans = plans
+        self.wall = time_ns()
+        self.mono = monotonic_ns()
+        self.heard: list[tuple[Leg, Sequence[Outgoing], Sequence[Published | HivebusError], float]] = []
+        self.is_announced = False
 
 
 class Announcing:
@@ -36,66 +58,72 @@ class Announcing:
         self._copies = copies
         self._session = ""
         self._number = 0
-        self._departed: list[tuple[Sequence[Outgoing], Sequence[Plan], Moment]] = []
-        self._answered: list[tuple[Leg, Sequence[Outgoing], Sequence[Published | HivebusError], float]] = []
+        self._departures: list[Departure] = []
 
     def begin(self) -> None:
         """Give this process a name as a sender: those that were forked from one would all count as the same."""
         self._session = os.urandom(8).hex()
 
-    def departs(self, batch: Sequence[Outgoing], plans: Sequence[Plan]) -> None:
-        """Announce a batch that is handed to the acting legs now; what was announced before is not again."""
-        self._soon()
-        self._departed.append((batch, plans, now()))
+    def departs(self, departure: Departure) -> None:
+        """Announce a batch that is with the acting legs now; what was announced before is not again."""
+        if not self._departures:
+            asyncio.get_running_loop().call_later(AFTER_THE_SENDER, self.catch_up)
+        self._departures.append(departure)
 
     def answered(
-        self, leg: Leg, batch: Sequence[Outgoing], answers: Sequence[Published | HivebusError], seconds: float
+        self,
+        departure: Departure,
+        leg: Leg,
+        batch: Sequence[Outgoing],
+        answers: Sequence[Published | HivebusError],
     ) -> None:
-        """Write down what an acting leg answered after that many seconds."""
-        self._soon()
-        self._answered.append((leg, batch, answers, seconds))
+        """Write down what an acting leg has answered just now."""
+        departure.heard.append((leg, batch, answers, (monotonic_ns() - departure.mono) / 1e9))
+        if departure.is_announced:
+            self.departs(departure)
 
     def catch_up(self) -> None:
         """Do now what is left to do."""
-        departed, self._departed = self._departed, []
-        answered, self._answered = self._answered, []
-        self._announce(
-            [(item, plan, at) for batch, plans, at in departed for item, plan in zip(batch, plans, strict=True)]
-        )
-        for leg, batch, answers, seconds in answered:
-            self._ledger.note(*attempts(batch, answers, leg=leg.name, driver=leg.driver, seconds=seconds))
+        departures, self._departures = self._departures, []
+        self._announce([each for each in departures if not each.is_announced])
+        for departure in departures:
+            heard, departure.heard = departure.heard, []
+            for leg, batch, answers, seconds in heard:
+                self._ledger.note(*attempts(batch, answers, leg=leg.name, driver=leg.driver, seconds=seconds))
 
-    def _soon(self) -> None:
-        if not self._departed and not self._answered:
-            asyncio.get_running_loop().call_later(AFTER_THE_SENDER, self.catch_up)
-
-    def _announce(self, departed: Sequence[tuple[Outgoing, Plan, Moment]]) -> None:
+    def _announce(self, departures: Sequence[Departure]) -> None:
         facts: list[Fact] = []
         copies: list[tuple[Leg, Outgoing]] = []
-        fresh = [each for each in departed if not each[1].announced]
-        spools = any(plan.other is self._legacy for _, plan, _ in fresh) and is_bridged(self._ledger.path)
+        fresh: list[tuple[Outgoing, Plan, Moment]] = []
+        for departure in departures:
+            departure.is_announced = True
+            at = Moment(departure.wall, departure.mono, boot_id())
+            pairs = zip(departure.batch, departure.plans, strict=True)
+            fresh += [(item, plan, at) for item, plan in pairs if not plan.announced]
+        spools = any(plan.course.other is self._legacy for _, plan, _ in fresh) and is_bridged(self._ledger.path)
         for item, plan, at in fresh:
             if plan.announced:
                 continue  # twice in one go
             plan.announced = True
-            facts.append(self._intent(item, plan, at))
-            if plan.other is None:
+            facts.append(self._intent(item, plan.course, at))
+            other = plan.course.other
+            if other is None:
                 continue
             copy = item._replace(inbox=shadow_of(item.inbox))
             # A row of the spool has no delay; the leg itself refuses what it cannot delay.
-            if spools and plan.other is self._legacy and not item.delay:
-                facts.append(_spooled(copy, leg=plan.other.name, at=at))
+            if spools and other is self._legacy and not item.delay:
+                facts.append(_spooled(copy, leg=other.name, at=at))
             else:
-                copies.append((plan.other, copy))
+                copies.append((other, copy))
         if facts:
             self._ledger.note(*facts)
         for leg, copy in copies:
             self._copies[leg.name].put(copy)
 
-    def _intent(self, item: Outgoing, plan: Plan, at: Moment) -> Intent:
+    def _intent(self, item: Outgoing, course: Course, at: Moment) -> Intent:
         self._number += 1
         known = read_known(item.data)
-        legs = (plan.acting, plan.other) if plan.other else (plan.acting,)
+        legs = (course.acting, course.other) if course.other else (course.acting,)
         return Intent(
             message_id=item.message_id,
             agent=item.inbox,
@@ -106,9 +134,9 @@ class Announcing:
             message_type=known.message_type or item.routing_key.split(".", 2)[-1],
             level=item.priority,
             size=len(item.data),
-            stage=plan.stage.name,
-            epoch=plan.stage.epoch,
-            acting=plan.acting.name,
+            stage=course.stage.name,
+            epoch=course.stage.epoch,
+            acting=course.acting.name,
             legs={leg.name: leg.fingerprint(item.data) for leg in legs},
             at=at,
         )

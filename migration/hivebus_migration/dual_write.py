@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
 
 from hivebus.errors import ConfigError, HivebusError, Unavailable
 from hivebus.transport import (
@@ -24,14 +23,14 @@ from hivebus.transport import (
     Reader,
     Transport,
 )
-from hivebus_migration.announcing import Announcing
+from hivebus_migration.announcing import Announcing, Departure
 from hivebus_migration.copies import LEGACY_PATIENCE, MAIN_PATIENCE, Copies
 from hivebus_migration.facts import Attempt
 from hivebus_migration.ledger import Ledger
 from hivebus_migration.ledger_closing import close_ledger
 from hivebus_migration.leg import Leg
 from hivebus_migration.offering import Delegating, Offer, offering
-from hivebus_migration.plans import Plan, Plans
+from hivebus_migration.plans import Plans
 from hivebus_migration.stage_cache import StageCache
 from hivebus_migration.stage_file import StageFile
 from hivebus_migration.watched_reader import WatchedReader
@@ -80,8 +79,12 @@ class DualWrite(Delegating):
         self._main = main
         self._legacy = legacy
         self._ledger = Ledger(ledger)
-        self._stages = StageCache(lambda: self.inner(Directory), StageFile(ledger, namespace=namespace))
-        self._plans = Plans(main, legacy, stage_of=self._stages.of)
+        self._plans = Plans(main, legacy, stage_of=lambda agent: self._stages.of(agent))
+        self._stages = StageCache(
+            lambda: self.inner(Directory),
+            StageFile(ledger, namespace=namespace),
+            changed=self._plans.stages_changed,
+        )
         self._copies = {
             main.name: Copies(main, told=self._told, patience=MAIN_PATIENCE),
             legacy.name: Copies(legacy, told=self._told, patience=LEGACY_PATIENCE, absent="no_bridge"),
@@ -110,6 +113,8 @@ class DualWrite(Delegating):
         if self._closed:
             return
         self._closed = True
+        # What was given up in this very turn of the loop is told of in the next one.
+        await asyncio.sleep(0)
         self._announcing.catch_up()
         await self._stages.close()
         await asyncio.gather(*(copies.close(within=CLOSE_WITHIN) for copies in self._copies.values()))
@@ -119,28 +124,36 @@ class DualWrite(Delegating):
     # --- sending -----------------------------------------------------------------------------
 
     def lane(self, item: Outgoing) -> Hashable:
-        """Return the lane of the acting leg."""
-        return self._plans.of(item).acting.lane(item)
+        """Return the lane of the leg that would act if it had never been sent."""
+        return self._plans.course(item).acting.lane(item)
 
     async def publish(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
         """Hand a batch to the legs that act, and copies to the others; return what the acting legs answered."""
         plans = [self._plans.of(item) for item in batch]
-        self._announcing.departs(batch, plans)
-        acting = plans[0].acting
-        if all(plan.acting is acting for plan in plans):
-            answers = await self._act(acting, batch)
+        departure = Departure(batch, plans)
+        # Not before the request is on its way: no sender waits for what is written down about its message.
+        asyncio.get_running_loop().call_soon(self._announcing.departs, departure)
+        acting = plans[0].course.acting
+        if len(plans) == 1 or all(plan.course.acting is acting for plan in plans):
+            answers = await acting.publish(batch)
+            self._announcing.answered(departure, acting, batch, answers)
         else:
-            answers = await self._act_on_both(batch, plans)
-        return [_with_legs(answer, plan) for answer, plan in zip(answers, plans, strict=True)]
+            answers = await self._act_on_both(departure)
+        return [
+            answer._replace(leg=plan.course.acting.name, others=plan.course.others)
+            if isinstance(answer, Published)
+            else answer
+            for answer, plan in zip(answers, plans, strict=True)
+        ]
 
-    async def _act_on_both(
-        self, batch: Sequence[Outgoing], plans: Sequence[Plan]
-    ) -> Sequence[Published | HivebusError]:
+    async def _act_on_both(self, departure: Departure) -> Sequence[Published | HivebusError]:
+        batch, plans = departure.batch, departure.plans
         places = {
-            leg: [place for place, plan in enumerate(plans) if plan.acting is leg] for leg in (self._main, self._legacy)
+            leg: [place for place, plan in enumerate(plans) if plan.course.acting is leg]
+            for leg in (self._main, self._legacy)
         }
         answers = await asyncio.gather(
-            *(self._act(leg, [batch[place] for place in of_leg]) for leg, of_leg in places.items())
+            *(self._act(departure, leg, [batch[place] for place in of_leg]) for leg, of_leg in places.items())
         )
         by_place = {
             place: answer
@@ -149,10 +162,11 @@ class DualWrite(Delegating):
         }
         return [by_place[place] for place in range(len(batch))]
 
-    async def _act(self, leg: Leg, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
-        began = monotonic()
+    async def _act(
+        self, departure: Departure, leg: Leg, batch: Sequence[Outgoing]
+    ) -> Sequence[Published | HivebusError]:
         answers = await leg.publish(batch)
-        self._announcing.answered(leg, batch, answers, monotonic() - began)
+        self._announcing.answered(departure, leg, batch, answers)
         return answers
 
     def _told(self, told: Sequence[Attempt]) -> None:
@@ -178,9 +192,3 @@ class DualWrite(Delegating):
             # While the other leg acts, what comes this way goes to the shadow inbox, which this does not read.
             expects=self._stages.of(inbox.name).main_acts,
         )
-
-
-def _with_legs(answer: Published | HivebusError, plan: Plan) -> Published | HivebusError:
-    if not isinstance(answer, Published):
-        return answer
-    return answer._replace(leg=plan.acting.name, others=plan.others)

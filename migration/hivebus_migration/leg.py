@@ -74,12 +74,13 @@ class Leg:
         if self.capabilities is None:
             return [self._away() for _ in batch]
         size = int(self.capabilities.max_batch.value)
-        if len(batch) <= size:
-            return await self._publish(batch)
-        results: list[Published | HivebusError] = []
-        for at in range(0, len(batch), size):
-            results += await self._publish(batch[at : at + size])
-        return results
+        if len(batch) > size:
+            parts = [await self.publish(batch[at : at + size]) for at in range(0, len(batch), size)]
+            return [result for part in parts for result in part]
+        try:
+            return await self.publisher.publish(batch)
+        except HivebusError as error:
+            return [error] * len(batch)
 
     async def close(self) -> None:
         """Stop trying, and release the transport; one that does not answer is left alone."""
@@ -89,12 +90,6 @@ class Leg:
         with suppress(TimeoutError, HivebusError):
             async with asyncio.timeout(CLOSE_WITHIN):
                 await self.publisher.close()
-
-    async def _publish(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
-        try:
-            return await self.publisher.publish(batch)
-        except HivebusError as error:
-            return [error] * len(batch)
 
     def _away(self) -> Unavailable:
         # A new one each time: an error that is raised again and again keeps every traceback.

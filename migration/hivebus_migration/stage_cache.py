@@ -28,11 +28,15 @@ class StageCache:
     Args:
         directory: returns the directory, or raises `HivebusError` while it is away.
         file: where the last known stages are kept.
+        changed: is told when stages are others than before.
     """
 
-    def __init__(self, directory: Callable[[], Directory], file: StageFile) -> None:
+    def __init__(
+        self, directory: Callable[[], Directory], file: StageFile, *, changed: Callable[[], None] = lambda: None
+    ) -> None:
         self._directory = directory
         self._file = file
+        self._changed = changed
         self._stages: Stages = {}
         self._is_kept = False
         self._refreshing: asyncio.Task[None] | None = None
@@ -41,7 +45,7 @@ class StageCache:
     async def start(self) -> None:
         """Learn the first stages, and begin to keep them fresh."""
         if not await self._refresh():
-            self._stages = self._file.read() or {}
+            self._know(self._file.read() or {})
         self._refreshing = asyncio.create_task(self._keep_fresh())
 
     def of(self, agent: str) -> Stage:
@@ -74,5 +78,11 @@ class StageCache:
             # Looking into the file once a second would hold up a sender now and then.
             self._file.write(stages)
             self._is_kept = True
-        self._stages = stages
+        self._know(stages)
         return True
+
+    def _know(self, stages: Stages) -> None:
+        is_news = stages != self._stages
+        self._stages = stages
+        if is_news:
+            self._changed()

@@ -38,15 +38,16 @@ async def test_saboteur_a_copy_that_is_waited_for_holds_the_sender_up(
 ) -> None:
     await in_stage(stage)
 
-    async def act(self: DualWrite, leg: Any, batch: Any) -> Any:
-        results = await original(self, leg, batch)
+    async def publish(self: DualWrite, batch: Any) -> Any:
+        results = await original(self, batch)
+        await asyncio.sleep(0)
         self._announcing.catch_up()
         for copies in self._copies.values():
             await asyncio.gather(*copies._tasks)
         return results
 
-    original = DualWrite._act
-    monkeypatch.setattr(DualWrite, "_act", act)
+    original = DualWrite.publish
+    monkeypatch.setattr(DualWrite, "publish", publish)
     async with house.connected() as joined:
         with pytest.raises(AssertionError, match="the sender was not answered"):
             await answered_before_the_copy(house, joined, stage, patience=0.3)
