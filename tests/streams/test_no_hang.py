@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import hivebus
-from hivebus import outbox, settler, sync
+from hivebus import inflow, outbox, settler, sync
 from hivebus.bus import Bus
 from hivebus.delivery import Handed
 from hivebus.errors import HivebusError, Unavailable, Unknown
@@ -39,6 +39,7 @@ def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "GIVE_UP_AFTER", LIMIT)
     monkeypatch.setattr(sync, "GIVE_UP_AFTER", LIMIT)
     monkeypatch.setattr(settler, "ANSWER_WITHIN", LIMIT)
+    monkeypatch.setattr(inflow, "LONGEST_PAUSE", 0.4)
     monkeypatch.setattr(reader, "CLOSE_TIMEOUT", 0.4)
     monkeypatch.setattr(one_shot, "REPLY_TIMEOUT", 1.0)
     monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 0.4)
