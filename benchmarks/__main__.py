@@ -38,6 +38,7 @@ ROWS = (
     Row(
         name="sustained", unit="msg/s", measure=rows.sustained, figure="ratio", floor=0.83, aim=1.2, more_is_better=True
     ),
+    Row(name="processor", unit="us", measure=rows.processor, figure="value", floor=64, aim=44),
     Row(
         name="sends",
         unit="msg/s",

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from statistics import median, quantiles
-from time import perf_counter, sleep, time
-from typing import Any
+from time import perf_counter, process_time, sleep, time
+from typing import Any, NamedTuple
 
 import redis
 
@@ -31,7 +31,21 @@ def sustained(url: str, *, count: int = 40_000) -> tuple[float, float]:
     slow = _pair((raw.produce, (url, count, PAYLOAD)), (raw.consume, (url, count)))
     empty(url)
     ours = _pair((bus.produce, (url, count)), (bus.consume, (url, count)))
-    return count / slow[0], count / ours[0]
+    return count / slow.seconds, count / ours.seconds
+
+
+def processor(url: str, *, count: int = 40_000) -> tuple[float, float]:
+    """Return microseconds of processor per message for the same work: producer, server and consumer together."""
+    empty(url)
+    asyncio.run(raw.prepare(url))
+    before = _used_by_server(url)
+    slow = _pair((raw.produce, (url, count, PAYLOAD)), (raw.consume, (url, count))).processor
+    between = _used_by_server(url)
+    empty(url)
+    emptied = _used_by_server(url)
+    ours = _pair((bus.produce, (url, count)), (bus.consume, (url, count))).processor
+    after = _used_by_server(url)
+    return (slow + between - before) / count * 1e6, (ours + after - emptied) / count * 1e6
 
 
 def concurrent_sends(url: str, *, count: int = 30_000) -> tuple[float, float]:
@@ -77,9 +91,9 @@ def offered(url: str, *, rate: float, seconds: float = 3.0) -> tuple[float, floa
     count = int(rate * seconds)
     empty(url)
     asyncio.run(raw.prepare(url))
-    slow = _pair((_paced_raw, (url, count, rate)), (raw.consume, (url, count)))[1]
+    slow = _pair((_paced_raw, (url, count, rate)), (raw.consume, (url, count))).latencies
     empty(url)
-    ours = _pair((_paced_bus, (url, count, rate)), (bus.consume, (url, count)))[1]
+    ours = _pair((_paced_bus, (url, count, rate)), (bus.consume, (url, count))).latencies
     return percentile(slow, 99), percentile(ours, 99)
 
 
@@ -120,8 +134,22 @@ async def _paced_bus(url: str, count: int, rate: float) -> float:
 Job = tuple[Callable[..., Coroutine[Any, Any, Any]], tuple[Any, ...]]
 
 
-def _pair(producer: Job, consumer: Job) -> tuple[float, list[float]]:
-    """Run both in processes of their own; return the seconds from first send to last handler, and the latencies."""
+class _Pair(NamedTuple):
+    """What a producer and a consumer did.
+
+    Attributes:
+        seconds: from the first send to the last handler.
+        latencies: of each message, in seconds.
+        processor: seconds that both of them used.
+    """
+
+    seconds: float
+    latencies: list[float]
+    processor: float
+
+
+def _pair(producer: Job, consumer: Job) -> _Pair:
+    """Run both in processes of their own."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         # Both interpreters are up before the clock starts.
@@ -129,10 +157,10 @@ def _pair(producer: Job, consumer: Job) -> tuple[float, list[float]]:
         consuming = pool.submit(_run, *consumer)
         sleep(HEAD_START)
         producing = pool.submit(_run, *producer)
-        consumed_at, latencies = consuming.result()
-        produced_at, seconds = producing.result()
+        consumed_at, latencies, used_there = consuming.result()
+        produced_at, seconds, used_here = producing.result()
     # A producer's clock starts when it is connected, so its end less its seconds is the first send.
-    return consumed_at - (produced_at - seconds), latencies
+    return _Pair(consumed_at - (produced_at - seconds), latencies, used_here + used_there)
 
 
 def _warm(number: int) -> int:
@@ -144,10 +172,17 @@ def _warm(number: int) -> int:
     return number
 
 
-def _run(function: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]) -> tuple[float, Any]:
-    """Return the time of the end, and the result."""
+def _run(function: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]) -> tuple[float, Any, float]:
+    """Return the time of the end, the result, and the seconds of processor that it took."""
+    before = process_time()
     result = asyncio.run(function(*args))
-    return time(), result
+    return time(), result, process_time() - before
+
+
+def _used_by_server(url: str) -> float:
+    with redis.Redis.from_url(url) as client:
+        facts = client.info("cpu")
+    return float(facts["used_cpu_user"] + facts["used_cpu_sys"])
 
 
 def _once(words: Sequence[str], url: str) -> float:
