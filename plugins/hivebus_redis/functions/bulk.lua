@@ -42,6 +42,7 @@ local function prepare(keys, args)
     may = may and (level == tonumber(args[5]) or not has_unread(k, level))
   end
   if may then
+    note_life(k, args[2], kept)
     redis.call('ZADD', k.lease, 'GT', now + tonumber(args[3]), args[2])
     return now
   end

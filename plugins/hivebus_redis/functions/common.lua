@@ -13,7 +13,8 @@
 --   alone         set of tokens that run alone
 --   fate          hash token -> "attempts,failures,crashes" of earlier handings-over, where there were any
 --   lease         zset consumer -> end of its lease in ms
---   consumers     hash consumer -> "epoch,lease" ; a new registration is a new epoch
+--   consumers     hash consumer -> "epoch,lease" ; a new registration is a new epoch. With ",ms" behind it, it is left
+--                 alone until then though its lease is over
 --   dlq           stream of dead letters
 --   id:<id>       digits "<ms><4 digits seq><level>" of its entry, "s" scheduled, "d<entry>" dead, "c" cancelled,
 --                 "a<attempts>" acknowledged after more than one, "o<attempts>:<outcome>" acknowledged with that

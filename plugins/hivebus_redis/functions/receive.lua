@@ -5,10 +5,23 @@ local function make_group(k, stream)
   redis.pcall('XGROUP', 'CREATE', stream, k.group, '0', 'MKSTREAM')
 end
 
+-- Returns epoch, lease, and where it has one, the time until which a consumer is left alone though its lease is over.
+local function registered(k, consumer)
+  return string.match(redis.call('HGET', k.consumers, consumer) or '', '^(%d+),(%d+),?(%d*)$')
+end
+
+-- Who gives a sign of life may be left alone once more, another time.
+local function note_life(k, consumer, kept)
+  local facts = kept and string.match(kept, '^(%d+,%d+),')
+  if facts then redis.call('HSET', k.consumers, consumer, facts) end
+end
+
 local function register(k, consumer, lease, now)
   local kept = redis.call('HGET', k.consumers, consumer)
   local epoch = kept and string.match(kept, '^(%d+),')
-  if not epoch then
+  if epoch then
+    note_life(k, consumer, kept)
+  else
     epoch = tostring(redis.call('HINCRBY', k.meta, 'epoch', 1))
     redis.call('HSET', k.consumers, consumer, epoch .. ',' .. lease)
     for level = 1, 5 do
@@ -45,7 +58,8 @@ end
 -- stale. What was only fetched may go to anybody; what ran is suspect and will run alone.
 local function take_over(k, consumer, now)
   local ends = redis.call('ZSCORE', k.lease, consumer)
-  local lease = string.match(redis.call('HGET', k.consumers, consumer) or '', ',(%d+)$') or 0
+  local _, lease = registered(k, consumer)
+  lease = lease or 0
   redis.call('HSET', k.consumers, consumer, '0,' .. lease)
   local all = each_held(k, consumer, function(token)
     local started = redis.call('SREM', k.fetched, token) == 0
@@ -67,11 +81,46 @@ end
 -- A server that was away was told of no sign of life: its consumers have a whole lease to come back from then on.
 -- Otherwise each long outage would be a crash of whatever ran alone.
 local function spare(k, consumer, now)
-  local lease = string.match(redis.call('HGET', k.consumers, consumer) or '', ',(%d+)$') or 0
-  local ends = serves_since(now) + lease
+  local _, lease = registered(k, consumer)
+  local ends = serves_since(now) + (lease or 0)
   if ends <= now then return false end
   redis.call('ZADD', k.lease, ends, consumer)
   return true
+end
+
+-- Since when the inbox has heard of none of its consumers, if that is for half a lease and the asker was there before.
+-- Each gives a sign of life three times a lease: not they were silent then, but the server, or the whole machine.
+local function silent_since(k, consumer, lease, now)
+  local ends = redis.call('ZSCORE', k.lease, consumer)
+  if not ends or now - (ends - lease) <= lease / 2 then return nil end
+  local latest, all = 0, redis.call('ZRANGE', k.lease, 0, -1, 'WITHSCORES')
+  for at = 1, #all, 2 do
+    local _, theirs = registered(k, all[at])
+    latest = math.max(latest, all[at + 1] - (theirs or 0))
+  end
+  return now - latest > lease / 2 and latest or nil
+end
+
+-- Leaves a consumer alone for one more lease, once until its next sign of life: if it was alive when the silence began.
+-- More often, those that are left could be too busy for ever to take over what a dead one held.
+local function outlives_silence(k, consumer, silence, now)
+  local epoch, lease, left_alone = registered(k, consumer)
+  if not silence or not epoch or tonumber(redis.call('ZSCORE', k.lease, consumer)) < silence then return false end
+  local last = left_alone ~= '' and tonumber(left_alone) or now + lease
+  if last <= now then return false end
+  redis.call('HSET', k.consumers, consumer, string.format('%s,%s,%.0f', epoch, lease, last))
+  redis.call('ZADD', k.lease, last, consumer)
+  return true
+end
+
+local function end_leases(k, asker, lease, now)
+  local over = redis.call('ZRANGEBYSCORE', k.lease, '-inf', '(' .. now, 'LIMIT', 0, 3)
+  local silence = #over > 0 and silent_since(k, asker, lease, now)
+  for _, consumer in ipairs(over) do
+    if consumer ~= asker and not spare(k, consumer, now) and not outlives_silence(k, consumer, silence, now) then
+      take_over(k, consumer, now)
+    end
+  end
 end
 
 local function promote(k, now)
@@ -240,10 +289,8 @@ local function receive(keys, args)
   local consumer, lease = args[2], tonumber(args[3])
   local limit, start, running = tonumber(args[4]), tonumber(args[5]), tonumber(args[6])
   local now = now_ms()
+  end_leases(k, consumer, lease, now)
   local epoch = register(k, consumer, lease, now)
-  for _, dead in ipairs(redis.call('ZRANGEBYSCORE', k.lease, '-inf', '(' .. now, 'LIMIT', 0, 3)) do
-    if not spare(k, dead, now) then take_over(k, dead, now) end
-  end
   local swept = redis.call('HMGET', k.meta, 'swept', 'trimmed', 'keep')
   if now - (swept[1] or 0) > SWEEP_EVERY then sweep_ids(k, now) end
   if now - (swept[2] or 0) > TRIM_EVERY then trim(k, now, tonumber(swept[3] or HISTORY)) end

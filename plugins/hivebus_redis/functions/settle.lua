@@ -123,6 +123,7 @@ local function settle(keys, args)
   local consumer, epoch, lease = args[2], args[3], tonumber(args[4])
   local kept = redis.call('HGET', k.consumers, consumer)
   if not kept or string.match(kept, '^%d+') ~= epoch then return 'stale' end
+  note_life(k, consumer, kept)
   local now = now_ms()
   redis.call('ZADD', k.lease, 'GT', now + lease, consumer)
   local has = {

@@ -122,15 +122,27 @@ local function expire(k, limit, now)
   return expired, more
 end
 
+-- With nobody left who reads, nothing tells whether it was silent only here: whoever is over its lease has one more to
+-- come back, from now on. It counts as gone all the same, and a reader that comes takes over at once.
+local function end_leases_of_none_left(k, now)
+  if redis.call('ZCOUNT', k.lease, now, '+inf') > 0 then return end
+  for _, consumer in ipairs(redis.call('ZRANGE', k.lease, 0, 2)) do
+    local epoch, lease, left_alone = registered(k, consumer)
+    if epoch and left_alone == '' then
+      redis.call('HSET', k.consumers, consumer, string.format('%s,%s,%.0f', epoch, lease, now + lease))
+    elseif not spare(k, consumer, now) and now > tonumber(left_alone or 0) then
+      take_over(k, consumer, now)
+    end
+  end
+end
+
 -- tidy: KEYS = meta. ARGV = ms for which settled entries are kept, how many entries a call looks at.
 -- Returns how many expired, were trimmed, were lost and were taken by others since the last call, and 1 when a
 -- further call has something to do.
 local function tidy(keys, args)
   local k, now = names(keys[1], 'main'), now_ms()
   local keep, limit = tonumber(args[1]), tonumber(args[2])
-  for _, dead in ipairs(redis.call('ZRANGEBYSCORE', k.lease, '-inf', '(' .. now, 'LIMIT', 0, 3)) do
-    take_over(k, dead, now)
-  end
+  end_leases_of_none_left(k, now)
   promote(k, now)
   sweep_ids(k, now)
   local lost, removed = 0, 0
