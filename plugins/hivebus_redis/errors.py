@@ -18,6 +18,11 @@ PATIENCE = 10.0
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
 T = TypeVar("T")
+_CLUSTER = (
+    Unsupported,
+    "the server is a node of a cluster, which spreads keys over several",
+    "point url at a server with cluster-enabled no; hivebus doctor tells which it is",
+)
 _REPLIES: Mapping[str, tuple[type[HivebusError], str, str]] = {
     "OOM": (BrokerFull, "the server is out of memory", "let consumers drain it, or raise its maxmemory"),
     "MISCONF": (BrokerFull, "the server cannot write to its disk", "free disk space; it goes on by itself"),
@@ -29,6 +34,9 @@ _REPLIES: Mapping[str, tuple[type[HivebusError], str, str]] = {
     "NOREPLICAS": (Unavailable, "the server has fewer replicas than its min-replicas-to-write", "start its replicas"),
     "BUSY": (Unavailable, "the server is busy with a script", "try again in a moment"),
     "UNBLOCKED": (Unavailable, "the server is no longer in charge of the inbox", "try again in a moment"),
+    "CROSSSLOT": _CLUSTER,
+    "MOVED": _CLUSTER,
+    "ASK": _CLUSTER,
     "NOPERM": (NotPermitted, "an access rule of the server forbids it", "ask the operator for the rights of an agent"),
     "NOAUTH": (NotPermitted, "the server wants a password", "put it into the URL: redis://user:password@host"),
     "WRONGPASS": (NotPermitted, "the server refused user or password", "check the URL"),
@@ -193,5 +201,8 @@ _CODES: dict[type[Exception], str] = {
     exceptions.AuthenticationError: "NOAUTH",
     exceptions.ClusterDownError: "CLUSTERDOWN",
     exceptions.TryAgainError: "TRYAGAIN",
+    exceptions.ClusterCrossSlotError: "CROSSSLOT",
+    exceptions.MovedError: "MOVED",
+    exceptions.AskError: "ASK",
     exceptions.MasterDownError: "MASTERDOWN",
 }

@@ -76,6 +76,13 @@ def _state(evidence: Evidence) -> Finding:
     if facts["role"] != "master":
         where = f"{facts.get('master_host')}:{facts.get('master_port')}"
         return Finding("state", "failure", f"it is a replica of {where}, and takes no messages", "use the primary")
+    if facts.get("cluster_enabled") == "1":
+        return Finding(
+            "state",
+            "failure",
+            "it is a node of a cluster, which is not supported",
+            "use a server with cluster-enabled no",
+        )
     return Finding("state", "ok", "it is a primary, and takes commands")
 
 

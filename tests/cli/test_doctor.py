@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -70,6 +71,16 @@ def test_a_server_as_it_is_installed_is_warned_about_and_passes(offline: Cli, st
     assert found["durability"]["status"] == found["memory"]["status"] == "warning"
     assert "CONFIG SET appendonly yes" in found["durability"]["next"]
     checks(offline, server, "--strict", code=1)
+
+
+def test_a_node_of_a_cluster_fails(offline: Cli, start: Start) -> None:
+    server = start("--cluster-enabled", "yes", "--port", str(free_port()), "--cluster-port", str(free_port()))
+    with server.client() as client:
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        while "cluster_state:ok" not in str(client.execute_command("CLUSTER", "INFO")):
+            time.sleep(0.01)
+    found = checks(offline, server, code=1)
+    assert found["state"]["status"] == "failure" and "cluster-enabled no" in found["state"]["next"]
 
 
 def test_what_is_asked_for_and_not_given_fails(offline: Cli, start: Start) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from redis import exceptions
 
+from hivebus.bus import Bus
 from hivebus.errors import BrokerFull, HivebusError, NotPermitted, Unavailable, Unknown, Unsupported
 from hivebus_redis.errors import translated
 from hivebus_redis.resp import ReplyError, translate
+
+from .own_server import OwnServer, free_port
+from .room import until
 
 ALL = [
     each
@@ -115,3 +119,25 @@ def test_a_one_shot_sender_reads_the_same_meaning(reply: str, expected: type[Hiv
     error = translate(ReplyError(reply), "redis://h")
 
     assert type(error) is expected and error.hint
+
+
+# --- A cluster, for real ---------------------------------------------------------------------------------
+
+
+async def test_a_node_of_a_cluster_is_away_until_it_has_slots_and_then_refused_by_name(
+    make_server: Callable[..., OwnServer],
+) -> None:
+    server = make_server("--cluster-enabled", "yes", "--port", str(free_port()), "--cluster-port", str(free_port()))
+    with pytest.raises(Unavailable, match="the cluster is down"):
+        await send(server.url)
+    with server.client() as client:
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        await until(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")))
+    with pytest.raises(Unsupported, match="a node of a cluster") as refused:
+        await send(server.url)
+    assert "cluster-enabled no" in (refused.value.hint or "")
+
+
+async def send(url: str) -> None:
+    async with Bus(url, agent="pm") as bus:
+        await bus.send("dev", "hello")
