@@ -157,9 +157,10 @@ def ask(
         InvalidMessage, Refused, Unknown, Unavailable: as by `send`.
     """
     _refuse_inside_a_loop("ask")
-
-    async def act(bus: Bus) -> Message:
-        return await bus.ask(
+    return _with_bus(
+        from_agent,
+        settings.load({"url": url, "namespace": namespace}),
+        lambda bus: bus.ask(
             to_agent,
             content,
             timeout=timeout,
@@ -170,9 +171,8 @@ def ask(
             context=context or {},
             metadata=metadata or {},
             message_id=message_id,
-        )
-
-    return _with_bus(from_agent, settings.load({"url": url, "namespace": namespace}), act)
+        ),
+    )
 
 
 def receive(agent: str, *, wait: float = 0.0, url: str | None = None) -> Message | None:

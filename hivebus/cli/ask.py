@@ -7,37 +7,39 @@ import click
 from hivebus.cli.app import App
 from hivebus.cli.options import command, duration_type
 from hivebus.cli.output import document, json_text, line
-from hivebus.cli.send import SendCommand, content_of, json_object, recipients_of
+from hivebus.cli.saying import (
+    SayCommand,
+    about_options,
+    beside_options,
+    content_of,
+    json_object,
+    recipients_of,
+    text_or_data,
+)
 
 DEFAULT_TIMEOUT = 30.0
 
 
 @command(
     "ask",
-    cls=SendCommand,
+    cls=SayCommand,
     examples=[
         'hivebus ask db-expert "Which index for the orders table?" --timeout 2m',
         "git diff | hivebus ask reviewer - --json | jq -r .answer.body.content",
     ],
 )
 @click.argument("to")
-@click.argument("text", required=False)
-@click.option("--data", metavar="JSON", help="Ask this JSON value instead of a text; - reads it from stdin.")
+@text_or_data("Ask")
 @click.option(
     "--timeout",
     type=duration_type(lowest=0),
     default=DEFAULT_TIMEOUT,
     help="Wait that long for the answer.  [default: 30s]",
 )
-@click.option("--type", "message_type", metavar="TYPE", default="question", show_default=True, help="What it is about.")
-@click.option(
-    "--priority", metavar="LEVEL", default="medium", show_default=True, help="low, medium, high, urgent, emergency."
-)
-@click.option("--ttl", type=duration_type(), help="Expires when nobody took it by then.  [default: never]")
+@about_options("question")
 @click.option("--id", "message_id", metavar="ID", help="Your own id for the question.")
 @click.option("--correlation-id", metavar="ID", help="The id of the message that made you ask.")
-@click.option("--context", metavar="JSON", help="A JSON object beside the text.")
-@click.option("--metadata", metavar="JSON", help="Another one.")
+@beside_options
 def ask(
     app: App,
     *,

@@ -9,30 +9,23 @@ from hivebus.cli.app import App
 from hivebus.cli.exit_codes import ExitCode
 from hivebus.cli.options import command, duration_type
 from hivebus.cli.output import document, table, warn
-from hivebus.cli.send import SendCommand, content_of
+from hivebus.cli.saying import SayCommand, about_options, content_of, text_or_data
 
 
 @command(
     "broadcast",
-    cls=SendCommand,
+    cls=SayCommand,
     examples=[
         'hivebus broadcast "Maintenance in 10 minutes" --agent pm-agent',
         'hivebus broadcast "Stop" --agents dev,qa --type workflow_command --wait acked --timeout 30s',
     ],
 )
-@click.argument("text", required=False)
-@click.option("--data", metavar="JSON", help="Send this JSON value instead of a text; - reads it from stdin.")
+@text_or_data("Send")
 @click.option("--agents", metavar="A,B", help="Only these.  [default: everybody who is registered, but you]")
 @click.option("--live-only", is_flag=True, help="Leave out who does not read at this moment.")
 @click.option("--wait", type=click.Choice(["acked"]), help="Wait until everybody has handled it.")
 @click.option("--timeout", type=duration_type(), help="With --wait: no longer than that.  [default: 30s]")
-@click.option(
-    "--type", "message_type", metavar="TYPE", default="information_share", show_default=True, help="What it is about."
-)
-@click.option(
-    "--priority", metavar="LEVEL", default="medium", show_default=True, help="low, medium, high, urgent, emergency."
-)
-@click.option("--ttl", type=duration_type(), help="Expires when nobody took it by then.  [default: never]")
+@about_options("information_share")
 @click.option("--id", "message_id", metavar="ID", help="Your own id: sent again, it goes to who does not have it.")
 def broadcast(
     app: App,

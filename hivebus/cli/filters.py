@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from hivebus import limits
 from hivebus.cli.app import App
+from hivebus.cli.options import together
 
 if TYPE_CHECKING:
     from hivebus.message import Message
+
+filter_options = together(
+    click.option("--type", "types", metavar="TYPE", multiple=True, help="Only of this type; may be repeated."),
+    click.option("--from", "senders", metavar="AGENT", multiple=True, help="Only from this agent; likewise."),
+    click.option("--priority", "priorities", metavar="LEVEL", multiple=True, help="Only of this level; likewise."),
+)
+"""Adds these options; `filter_of` reads them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +41,6 @@ class Filter:
             and (not self.senders or message.from_agent in self.senders)
             and (not self.priorities or message.priority.value in self.priorities)
         )
-
-
-def filter_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--type``, ``--from`` and ``--priority``, each of which may be repeated."""
-    for option in (
-        click.option("--priority", "priorities", metavar="LEVEL", multiple=True, help="Only of this level; likewise."),
-        click.option("--from", "senders", metavar="AGENT", multiple=True, help="Only from this agent; likewise."),
-        click.option("--type", "types", metavar="TYPE", multiple=True, help="Only of this type; may be repeated."),
-    ):
-        function = option(function)
-    return function
 
 
 def filter_of(app: App, *, types: Sequence[str], senders: Sequence[str], priorities: Sequence[str]) -> Filter:

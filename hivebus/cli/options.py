@@ -10,6 +10,7 @@ import click
 from hivebus.cli.app import App
 
 CommandFunction = Callable[..., Any]
+Decorator = Callable[[CommandFunction], CommandFunction]
 _KEPT = "hivebus.options"
 
 
@@ -54,8 +55,7 @@ def command(
 
         call.__doc__ = function.__doc__
         # Click reads the parameters of a function backwards, so what is shared comes first here and last in the help.
-        for option in reversed([*(bus_options(namespace) if bus else []), *output_options()]):
-            option(call)
+        together(*(bus_options(namespace) if bus else []), *output_options())(call)
         call.__click_params__ += getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
         return click.command(name, cls=cls, epilog=epilog(examples))(call)
 
@@ -67,7 +67,19 @@ def group(name: str, *, examples: Sequence[str]) -> Callable[[CommandFunction], 
     return click.group(name, epilog=epilog(examples))
 
 
-def bus_options(namespace: Sequence[str] = ("--namespace", "-n")) -> list[Callable[[CommandFunction], CommandFunction]]:
+def together(*options: Decorator) -> Decorator:
+    """Return several options as one decorator; help shows them in this order."""
+
+    def declare(function: CommandFunction) -> CommandFunction:
+        # Click shows last what is declared first.
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return declare
+
+
+def bus_options(namespace: Sequence[str] = ("--namespace", "-n")) -> list[Decorator]:
     """Return the options that say which bus, and who asks."""
     return [
         _shared("--url", metavar="URL", help="The server, such as redis://localhost:6379."),
@@ -76,7 +88,7 @@ def bus_options(namespace: Sequence[str] = ("--namespace", "-n")) -> list[Callab
     ]
 
 
-def output_options() -> list[Callable[[CommandFunction], CommandFunction]]:
+def output_options() -> list[Decorator]:
     """Return the options that say how to answer."""
     return [
         _shared("--quiet", "-q", is_flag=True, help="No hints on stderr."),
@@ -97,7 +109,7 @@ def epilog(examples: Sequence[str]) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {example}" for example in examples)])
 
 
-def _shared(*names: str, **attributes: Any) -> Callable[[CommandFunction], CommandFunction]:
+def _shared(*names: str, **attributes: Any) -> Decorator:
     return click.option(*names, expose_value=False, callback=_keep, **attributes)
 
 

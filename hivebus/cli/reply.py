@@ -14,7 +14,7 @@ from hivebus.cli.link import Link, connect, run
 from hivebus.cli.options import command
 from hivebus.cli.output import document, line, table, warn
 from hivebus.cli.pooling import find_held
-from hivebus.cli.send import SendCommand, content_of
+from hivebus.cli.saying import SayCommand, content_of, text_or_data
 from hivebus.cli.settle import Verb, check_holder, settle_one
 from hivebus.errors import InvalidMessage, NotFound, Refused
 from hivebus.transport import Ack, Located, Outgoing
@@ -25,15 +25,14 @@ if TYPE_CHECKING:
 
 @command(
     "reply",
-    cls=SendCommand,
+    cls=SayCommand,
     examples=[
         'hivebus reply 1f0c "A partial index on status" --ack',
         "pytest 2>&1 | hivebus reply 1f0c - --type task_completion",
     ],
 )
 @click.argument("message_id", metavar="ID")
-@click.argument("text", required=False)
-@click.option("--data", metavar="JSON", help="Answer with this JSON value instead of a text; - reads it from stdin.")
+@text_or_data("Answer with")
 @click.option("--type", "message_type", metavar="TYPE", help="What it is about.  [default: as the message asks for]")
 @click.option("--ack", is_flag=True, help="Say as well that the message is done: both happen, or neither.")
 def reply(

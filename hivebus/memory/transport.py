@@ -11,8 +11,9 @@ from typing import Any
 from hivebus import limits
 from hivebus.address import is_temporary, owner_of
 from hivebus.errors import HivebusError, InvalidMessage, Unavailable, Unsupported
-from hivebus.memory.inbox import DEDUP_WINDOW, LEVELS, OUTCOME_WINDOW, MemoryInbox
+from hivebus.memory.inbox import MemoryInbox
 from hivebus.memory.keeping import MOST_AGE
+from hivebus.memory.places import DEDUP_WINDOW, LEVELS, OUTCOME_WINDOW
 from hivebus.memory.radio import MemoryRadio
 from hivebus.memory.reader import MemoryReader
 from hivebus.memory.server import MemoryServer, server_for

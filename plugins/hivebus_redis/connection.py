@@ -60,18 +60,16 @@ class Channel:
 
         Raises the first error among them; the others are carried out all the same.
         """
-        wire = self.wire or await self.connect()
-        packed = b"".join(_pack(tuple(words)) for words in commands)
-        with translated(self._where):
-            return await wire.ask_all(packed, len(commands), within=self._reply_timeout)
+        replies = await self._ask_all(commands)
+        error = next((each for each in replies if isinstance(each, Exception)), None)
+        if error is not None:
+            with translated(self._where):
+                raise error
+        return replies
 
     async def call_each(self, commands: Sequence[Sequence[Word]]) -> list[Any]:
         """Send commands behind each other on one and the same connection; return the reply or the error of each."""
-        wire = self.wire or await self.connect()
-        asked = (wire.ask(_pack(tuple(each)), within=self._reply_timeout) for each in commands)
-        # All are heard, whatever the first one says.
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        return [self._judged(answer) for answer in answers]
+        return [self._judged(reply) for reply in await self._ask_all(commands)]
 
     async def connect(self) -> Wire:
         """Return the connection, made anew when there is none; nothing is sent that could be stored."""
@@ -93,6 +91,18 @@ class Channel:
         if self._wire is not None:
             self._wire.break_off(exceptions.ConnectionError("closed by this side"))
 
+    async def close(self) -> None:
+        """Drop the connection for good; whoever waits for an answer is told."""
+        self._closed = True
+        self.drop()
+        await self._connection.disconnect(nowait=True)
+
+    async def _ask_all(self, commands: Sequence[Sequence[Word]]) -> list[Any]:
+        wire = self.wire or await self.connect()
+        packed = b"".join(_pack(tuple(words)) for words in commands)
+        with translated(self._where):
+            return await wire.ask_all(packed, len(commands), within=self._reply_timeout)
+
     def _judged(self, answer: Any) -> Any:
         try:
             with translated(self._where):
@@ -101,12 +111,6 @@ class Channel:
         except HivebusError as error:
             return error
         return answer
-
-    async def close(self) -> None:
-        """Drop the connection for good; whoever waits for an answer is told."""
-        self._closed = True
-        self.drop()
-        await self._connection.disconnect(nowait=True)
 
 
 class Server:

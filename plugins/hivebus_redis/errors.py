@@ -12,6 +12,7 @@ from typing import TypeVar
 from redis import exceptions
 
 from hivebus.errors import BrokerFull, HivebusError, NotPermitted, Unavailable, Unknown, Unsupported, is_passing
+from hivebus_redis.resp import is_forbidden_inside
 
 PATIENCE = 10.0
 """Seconds for which a server that is starting is waited for."""
@@ -146,7 +147,7 @@ def _refused(error: BaseException | None) -> bool:
 
 
 def _reply(error: Exception, text: str, where: str) -> HivebusError:
-    known = _REPLIES.get(_code(error))
+    known = _REPLIES.get("NOPERM" if is_forbidden_inside(text) else _code(error))
     if known:
         kind, what, hint = known
         made: HivebusError = kind(f"{where}: {what}", cause=text, hint=hint)

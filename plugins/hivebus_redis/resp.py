@@ -112,6 +112,12 @@ class Connection:
         return data[:-2]
 
 
+def is_forbidden_inside(text: str) -> bool:
+    """Tell whether an access rule refused a command inside of a function: servers say so without a code."""
+    # Redis 7.0, then the later ones and Valkey.
+    return "The user executing the script can't" in text or "ACL failure in script" in text
+
+
 def translate(error: ReplyError, where: str) -> HivebusError:
     """Return the error of ours that says what a refusal means."""
     text = str(error)
@@ -120,8 +126,11 @@ def translate(error: ReplyError, where: str) -> HivebusError:
         what = f"{where}: the server takes no new messages"
         return BrokerFull(what, cause=text, hint="free memory or disk there", passing=code == "MISCONF")
     # A long command before the password is "ERR Protocol error: unauthenticated ...".
-    if code in ("NOAUTH", "WRONGPASS", "NOPERM") or text.startswith("ERR AUTH") or "unauthenticated" in text:
+    if code in ("NOAUTH", "WRONGPASS") or text.startswith("ERR AUTH") or "unauthenticated" in text:
         return NotPermitted(f"{where}: the server refused", cause=text, hint="check user and password in the URL")
+    if code == "NOPERM" or is_forbidden_inside(text):
+        what = f"{where}: an access rule of the server forbids it"
+        return NotPermitted(what, cause=text, hint="ask the operator for the rights of an agent")
     if code in ("LOADING", "BUSY", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "NOREPLICAS"):
         return Unavailable(f"{where}: the server is not ready", cause=text, hint="try again in a moment")
     return Unsupported(f"{where}: the server refused a command", cause=text, hint="it must be Redis >= 7.0 or Valkey")

@@ -57,19 +57,14 @@ class Wire(asyncio.Protocol):
         return await self._send(packed, answer, within=within)
 
     async def ask_all(self, packed: bytes, count: int, *, within: float) -> list[Any]:
-        """Send so many commands behind each other and return their answers, or raise the first error among them.
+        """Send so many commands behind each other and return their answers, with an error where there is none.
 
-        All answers have come by then: what stood behind the error was carried out.
+        All have come by then: what stood behind an error was carried out.
         """
 
         def take(reply: Any) -> None:
             replies.append(reply)
-            if len(replies) < count or answer.done():
-                return
-            error = next((each for each in replies if isinstance(each, Exception)), None)
-            if error is not None:
-                answer.set_exception(error)
-            else:
+            if len(replies) == count and not answer.done():
                 answer.set_result(replies)
 
         replies: list[Any] = []

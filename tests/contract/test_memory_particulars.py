@@ -9,7 +9,8 @@ import weakref
 import pytest
 
 from hivebus.errors import InvalidMessage, Unavailable, Unsupported
-from hivebus.memory.inbox import DEAD_LETTER_AGE, DEDUP_WINDOW, MemoryInbox
+from hivebus.memory.inbox import MemoryInbox
+from hivebus.memory.places import DEAD_LETTER_AGE, DEDUP_WINDOW
 from hivebus.memory.transport import MemoryTransport
 from hivebus.transport import Ack, DeadLetter, Delivery, Endpoint, Inbox, Outgoing, Published, Retry
 

@@ -75,6 +75,8 @@ def test_the_parameters_are_all_the_exceptions_there_are() -> None:
         (exceptions.AuthorizationError("wrong"), NotPermitted),
         (exceptions.NoPermissionError("no"), NotPermitted),
         (exceptions.ResponseError("NOPERM this user has no permissions"), NotPermitted),
+        (exceptions.ResponseError("The user executing the script can't run this command or subcommand"), NotPermitted),
+        (exceptions.ResponseError("ACL failure in script: User agent has no permissions to run 'hset'"), NotPermitted),
         (exceptions.ResponseError("ERR unknown command 'FCALL'"), Unsupported),
     ],
 )
@@ -108,6 +110,8 @@ def test_what_is_no_fault_of_the_server_passes() -> None:
         ("NOAUTH Authentication required.", NotPermitted),
         ("WRONGPASS invalid username-password pair", NotPermitted),
         ("NOPERM this user has no permissions", NotPermitted),
+        ("ERR The user executing the script can't run this command or subcommand", NotPermitted),
+        ("ERR ACL failure in script: User agent has no permissions to run the 'hset' command", NotPermitted),
         ("ERR AUTH <password> called without any password configured for the default user.", NotPermitted),
         ("LOADING Redis is loading the dataset in memory", Unavailable),
         ("READONLY You can't write against a read only replica.", Unavailable),
