@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from hivebus.errors import HivebusError
+from hivebus.errors import HivebusError, NotPermitted
 from hivebus.transport import NOTHING_WAITS, DeadLetter, Delivery, Inbox, Reader, Retry, Settled, Settlement
 from hivebus_redis import alarms
 from hivebus_redis.bulk import Bulk
@@ -20,6 +20,8 @@ from hivebus_redis.settling import STALE, Request, bare
 T = TypeVar("T")
 CLOSE_TIMEOUT = 2.0
 """Seconds that handing back may take."""
+LOOK_AGAIN = 0.05
+"""Seconds between two polls of an idle reader that may not sleep on the streams."""
 MAX_SLEEP = 5.0
 """Seconds after which a sleeping reader looks again in any case."""
 
@@ -289,10 +291,14 @@ class StreamReader(Reader):
     async def _ring_on_entries(self, ids: Sequence[bytes]) -> None:
         streams = [self._layout.stream(self._inbox.name, level) for level in LEVELS]
         streams.append(self._layout.bell(self._inbox.name))
-        with suppress(HivebusError):
-            # The next poll meets the same server and reports what is wrong.
-            words: tuple[Word, ...] = ("BLOCK", int(MAX_SLEEP * 1000), "STREAMS", *streams, *ids)
+        words: tuple[Word, ...] = ("BLOCK", int(MAX_SLEEP * 1000), "STREAMS", *streams, *ids)
+        try:
             await self._bell.call("XREAD", "COUNT", 1, *words, rings=self._alarm.set)
+        except NotPermitted:
+            # Without that right it looks again and again, but not at full speed.
+            await asyncio.sleep(LOOK_AGAIN)
+        except HivebusError:
+            pass  # the next poll meets the same server, and reports what is wrong
         self._alarm.set()
 
     async def _stop_listening(self) -> None:

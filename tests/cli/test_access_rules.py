@@ -242,6 +242,19 @@ async def no_load(guarded: Guarded, offline: Cli) -> None:
     await a_day_of_work(guarded)
 
 
+async def no_sleep(guarded: Guarded, offline: Cli) -> None:
+    await a_day_of_work(guarded)
+    async with guarded.bus("dev") as dev:
+        running = asyncio.create_task(dev.run(signals=False))
+        await asyncio.sleep(0.2)
+        before = guarded.admin.info("commandstats")["cmdstat_fcall"]["calls"]
+        await asyncio.sleep(1.0)
+        # Of itself, and not of whoever else is there: one that did not pause made thousands.
+        assert guarded.admin.info("commandstats")["cmdstat_fcall"]["calls"] - before <= 60
+        dev.stop()
+        await running
+
+
 async def no_transaction(guarded: Guarded, offline: Cli) -> None:
     await takes_many(guarded)
     await a_day_of_work(guarded)
@@ -278,6 +291,7 @@ async def no_listening(guarded: Guarded, offline: Cli) -> None:
 
 
 GOES_ON: dict[str, Callable[[Guarded, Cli], Any]] = {
+    "xread": no_sleep,
     "function|load": no_load,
     "watch": no_transaction,
     "multi": no_transaction,
