@@ -14,7 +14,7 @@ from hivebus.errors import InvalidMessage, NotFound, Unsupported
 from hivebus.heading import Heading
 from hivebus.patterns import key_of_copy
 from hivebus.topics import Subscriptions
-from hivebus.transport import Outgoing
+from hivebus.transport import Outgoing, Published
 
 KEPT = 4096
 """How many ways a snapshot remembers; then it begins anew."""
@@ -50,6 +50,10 @@ class Fallback:
     def __init__(self, to: str, after: float) -> None:
         self.to = to
         self.after = after
+
+    def is_due(self, published: Published) -> bool:
+        """Tell by the answer to a publish whether nobody has read that inbox for long enough."""
+        return published.readers == 0 and (published.idle is None or published.idle >= self.after)
 
 
 class Routes:
