@@ -131,6 +131,8 @@ def test_mail_for_who_is_gone_goes_to_the_fallback(hivebus: Any) -> None:
     hivebus.send("dev", "y")
     assert hivebus.queue("dev")["waiting"] == 1
     assert hivebus("agents", "fallback", "dev", "@nobody").code == 1
+    hivebus("receive", "--agent", "qa", "--pool", "backend", "--wait", "0s")
+    assert "close to it: @backend" in hivebus("agents", "fallback", "dev", "@backnd").err
     assert hivebus("agents", "fallback", "dev", "dev").code == 65
 
 
