@@ -127,6 +127,12 @@ async def unsubscribe(directory: Directory, agent: str, patterns: Sequence[str])
     await change(directory, agent, remove)
 
 
+async def moved_to(directory: Directory, agent: str) -> str | None:
+    """Return the new name of an agent that was renamed; None for any other."""
+    entry = (await directory.read(ROUTES)).get(agent)
+    return str(entry.value["moved_to"]) if entry is not None and entry.value.get("moved_to") else None
+
+
 async def subscriptions_of(directory: Directory, agent: str) -> list[str]:
     """Return the patterns of one agent, registered or not."""
     entry = (await directory.read(ROUTES)).get(agent)

@@ -89,6 +89,10 @@ def test_a_renamed_agent_gets_what_is_sent_to_its_old_name(hivebus: Any) -> None
     assert hivebus.ok("agents", "rename", "dev", "api", "--yes", "--json").json["left_behind"] == 0, "repeated"
     answer = hivebus("agents", "show", "dev")
     assert "dev is called api now" in answer.err
+    for words in ([], ["--follow", "--wait", "100ms"]):
+        answer = hivebus("receive", "--agent", "dev", *words)
+        assert answer.code == 75 and "its mail goes to api" in answer.err
+    assert "mail goes to" not in hivebus("receive", "--agent", "api").err
     assert dict(hivebus.ok("agents", "show", "api").rows)["formerly"] == "dev"
 
 
