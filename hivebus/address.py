@@ -40,8 +40,11 @@ def parse_address(to_agent: str | tuple[str, ...]) -> Address:
 
 
 def routing_key(to_agent: str | tuple[str, ...], message_type: str) -> str:
-    """Return ``agent.<to_agent>.<message_type>``; the names of a list are joined by commas."""
-    to = to_agent if isinstance(to_agent, str) else ",".join(to_agent)
+    """Return ``agent.<to_agent>.<message_type>``; the names of a list are joined by commas.
+
+    An answer that somebody waits for has the name of its agent there: nobody can know the other one.
+    """
+    to = owner_of(to_agent) if isinstance(to_agent, str) else ",".join(to_agent)
     return f"agent.{to}.{message_type}"
 
 

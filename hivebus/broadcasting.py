@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from hivebus import registry
-from hivebus.errors import HivebusError, InvalidMessage, NotFound, Unsupported
+from hivebus import limits, registry
+from hivebus.errors import HivebusError, InvalidMessage, NotFound, Unavailable, Unknown, Unsupported
 from hivebus.receipt import Receipt
 from hivebus.transport import Directory, Inspectable, Publisher, State
 
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
     from hivebus.envelope import Envelope
     from hivebus.sending import Sending
 
+_log = logging.getLogger(__name__)
 WAIT = 30.0
 """Seconds for which acknowledgements are waited for, where nobody says how long."""
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
+LAST_LOOK = 1.0
+"""Seconds that a server has to answer when the time is over."""
 FINAL: Mapping[State, bool] = {"acknowledged": True, "dead_lettered": False, "expired": False, "cancelled": False}
 """States that end the waiting for one recipient, and whether it has handled the message."""
 
@@ -97,7 +101,7 @@ async def chosen(
     transport: Publisher, sending: Sending, *, agents: Sequence[str] | None, live_only: bool, sender: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return whom a broadcast is for, and who is left out because it is not live."""
-    if isinstance(agents, str) or (agents is not None and not agents):
+    if agents is not None and (isinstance(agents, str) or not isinstance(agents, Collection) or not agents):
         raise InvalidMessage(field="agents", value=agents, rule="must be a list of agents, or None for everybody")
     try:
         names = await sending.names("*" if agents is None else tuple(agents), sender=sender)
@@ -156,8 +160,8 @@ def check_wait(transport: Publisher, *, wait: object, timeout: object) -> None:
         raise InvalidMessage(field="wait", value=wait, rule="must be 'acked', or None for not at all")
     if wait is None and timeout is not None:
         raise InvalidMessage(field="timeout", value=timeout, rule="needs wait='acked': nothing is waited for")
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0):
-        raise InvalidMessage(field="timeout", value=timeout, rule="must be 0 seconds or more")
+    if timeout is not None:
+        limits.check_timeout(timeout)
     if wait is not None and not isinstance(transport, Inspectable):
         raise Unsupported(
             "acknowledgements can only be waited for where a transport offers inspect",
@@ -168,14 +172,21 @@ def check_wait(transport: Publisher, *, wait: object, timeout: object) -> None:
 async def _await_all(
     inspectable: Inspectable, message_id: str, inboxes: Sequence[str], *, within: float
 ) -> dict[str, State]:
-    """Return the state per inbox once all are final or time is over; asks for the open ones, ever less often."""
+    """Return the state per inbox once all are final or time is over; asks for the open ones, ever less often.
+
+    A server that is away is asked again: the message is sent, and whoever sent it has to be told its id.
+    """
     states: dict[str, State] = dict.fromkeys(inboxes, "unknown")
     deadline = monotonic() + within
     pause = FIRST_PAUSE
     while True:
         open_ = [inbox for inbox, state in states.items() if state not in FINAL]
-        for place in await inspectable.locate([message_id], open_):
-            states[place.inbox] = place.state
+        try:
+            async with asyncio.timeout(max(LAST_LOOK, deadline - monotonic())):
+                for place in await inspectable.locate([message_id], open_):
+                    states[place.inbox] = place.state
+        except (Unavailable, Unknown, TimeoutError) as error:
+            _log.warning("acknowledgements cannot be read", extra={"message_id": message_id, "error": str(error)})
         left = deadline - monotonic()
         if left <= 0 or all(state in FINAL for state in states.values()):
             return states

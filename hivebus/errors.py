@@ -39,6 +39,10 @@ class HivebusError(Exception):
             parts.append(f"-> {self.hint}")
         return " ".join(parts)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # As it is, whatever its constructor asks for: a pool of processes breaks over an error that it cannot pass on.
+        return _revived, (type(self), self.args, self.__dict__)
+
 
 class InvalidMessage(HivebusError):
     """A message breaks a limit. It was not sent, or it was found broken in an inbox.
@@ -200,6 +204,12 @@ class Reject(Exception):
     def __init__(self, reason: str = "rejected") -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def _revived(kind: type[HivebusError], args: tuple[object, ...], facts: dict[str, object]) -> HivebusError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
 
 
 def is_passing(error: HivebusError) -> bool:

@@ -50,10 +50,18 @@ class Metered(Publisher):
         return self._publisher.lane(item)
 
     async def publish(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
-        """Publish what is within the quota, from the front of the batch, and refuse the rest."""
+        """Publish what is within the quota, from the front of the batch, and refuse the rest.
+
+        What was stored before costs nothing. Otherwise a message to more than the quota allows at once would never
+        reach the last of them, however often it is sent again.
+        """
         granted, wait = await self._spend(len(batch))
-        results = list(await self._publisher.publish(batch[:granted])) if granted else []
-        return results + [self._refusal(wait) for _ in batch[granted:]]
+        results: list[Published | HivebusError] = []
+        while granted:
+            answers = await self._publisher.publish(batch[len(results) :][:granted])
+            results += answers
+            granted = min(sum(map(_is_duplicate, answers)), len(batch) - len(results))
+        return results + [self._refusal(wait) for _ in batch[len(results) :]]
 
     async def _spend(self, count: int) -> tuple[int, float]:
         try:
@@ -72,3 +80,7 @@ class Metered(Publisher):
             limit=self._quota.text,
             retry_after=wait,
         )
+
+
+def _is_duplicate(answer: Published | HivebusError) -> bool:
+    return isinstance(answer, Published) and answer.state == "duplicate"

@@ -38,7 +38,7 @@ class Observing:
             Sent(
                 item.message_id,
                 item.inbox,
-                item.routing_key.rpartition(".")[2],
+                item.routing_key.split(".", 2)[2],
                 item.priority,
                 len(item.data),
                 result.state if isinstance(result, Published) else type(result).__name__,

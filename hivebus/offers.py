@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hivebus.errors import HivebusError
     from hivebus.transport import Listener, Outgoing, Published
 
+PEEKED_AT = 10_000
 State = Literal[
     "scheduled",
     "queued",
@@ -96,6 +97,14 @@ class Inspectable(ABC):
     @abstractmethod
     async def peek(self, inbox: str, *, limit: int) -> Sequence[Located]:
         """Return up to *limit* messages that wait or are handed out, in the order of hand-out."""
+
+    async def held(self, inbox: str, *, limit: int) -> Sequence[Located]:
+        """Return up to *limit* messages that are handed out, however many wait in front of them.
+
+        Unless a transport does it better, this looks at the first `PEEKED_AT` of all.
+        """
+        peeked = await self.peek(inbox, limit=PEEKED_AT)
+        return [place for place in peeked if place.state == "delivered"][:limit]
 
 
 class Replayable(ABC):

@@ -54,7 +54,7 @@ class Heart:
                 _log.warning("no sign of life could be given, trying again", extra={"error": str(error)})
 
     async def _warn_of_a_move(self, directory: Directory) -> None:
-        moved_to = (await registry.read(directory)).moved.get(self._agent)
+        moved_to = await registry.moved_to(directory, self._agent)
         if moved_to is not None:
             _log.warning(
                 "this agent was renamed, and its mail goes to its new name",

@@ -127,6 +127,12 @@ async def unsubscribe(directory: Directory, agent: str, patterns: Sequence[str])
     await change(directory, agent, remove)
 
 
+async def moved_to(directory: Directory, agent: str) -> str | None:
+    """Return the new name of an agent that was renamed; None for any other."""
+    entry = (await directory.read(ROUTES)).get(agent)
+    return str(entry.value["moved_to"]) if entry is not None and entry.value.get("moved_to") else None
+
+
 async def subscriptions_of(directory: Directory, agent: str) -> list[str]:
     """Return the patterns of one agent, registered or not."""
     entry = (await directory.read(ROUTES)).get(agent)
@@ -149,7 +155,7 @@ def check_fallback(agent: str, to: object, *, after: object) -> None:
     limits.check_name(to.removeprefix("@"), field="fallback")
     if not isinstance(after, (int, float)) or isinstance(after, bool) or not LEAST_FALLBACK_AFTER <= after <= KEPT:
         raise InvalidMessage(
-            field="fallback_after", value=after, rule=f"must be from {LEAST_FALLBACK_AFTER:g} to {KEPT:g} seconds"
+            field="fallback_after", value=after, rule=f"must be from {LEAST_FALLBACK_AFTER:g} to {KEPT:.0f} seconds"
         )
 
 
@@ -165,21 +171,28 @@ async def rename(directory: Directory, old: str, new: str) -> None:
     Repeated after a crash half-way, it ends where it would have.
     """
     agents, routes = await directory.read(AGENTS), await directory.read(ROUTES)
-    if old in agents and new not in agents:
-        await directory.write(AGENTS, new, agents[old].value, ttl=KEPT)
     if old in routes and not routes[old].value.get("moved_to"):
         await directory.write(ROUTES, new, {**routes[old].value, "moved_to": None})
     else:
         # The new name may itself have been given up once: it is in use again.
         await change(directory, new, lambda facts: {**facts, "moved_to": None})
     await directory.write(ROUTES, old, {"moved_to": new})
+    # Behind that: registered before, it would look like somebody else's name to whoever repeats this.
+    if old in agents and new not in agents:
+        await directory.write(AGENTS, new, agents[old].value, ttl=KEPT)
     await directory.write(AGENTS, old, None)
 
 
 async def prune(directory: Directory) -> Sequence[str]:
     """Delete what senders know of agents that are no longer registered; return their names. Renames are kept."""
     agents, routes = await directory.read(AGENTS), await directory.read(ROUTES)
-    lost = [name for name, entry in routes.items() if name not in agents and entry.value.get("subscriptions")]
+    # A rename that was interrupted has still to register them.
+    coming = {entry.value.get("moved_to") for name, entry in routes.items() if name in agents}
+    lost = [
+        name
+        for name, entry in routes.items()
+        if name not in agents and name not in coming and entry.value.get("subscriptions")
+    ]
     for name in lost:
         try:
             await directory.write(ROUTES, name, None, expect=routes[name].version)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hivebus.address import parse_address
+from hivebus.address import owner_of, parse_address
 from hivebus.errors import InvalidMessage, NotFound, Unsupported
 from hivebus.heading import Heading
 from hivebus.patterns import key_of_copy
 from hivebus.topics import Subscriptions
-from hivebus.transport import Outgoing
+from hivebus.transport import Outgoing, Published
 
 KEPT = 4096
 """How many ways a snapshot remembers; then it begins anew."""
@@ -51,6 +51,10 @@ class Fallback:
         self.to = to
         self.after = after
 
+    def is_due(self, published: Published) -> bool:
+        """Tell by the answer to a publish whether nobody has read that inbox for long enough."""
+        return published.readers == 0 and (published.idle is None or published.idle >= self.after)
+
 
 class Routes:
     """What is known of subscriptions, fallbacks and renames at one moment.
@@ -74,11 +78,13 @@ class Routes:
     def way(self, heading: Heading, names: tuple[str, ...]) -> Way:
         """Return the way to *names* and to all who subscribed. A sender gets no copy of what it said itself."""
         addressed = dict.fromkeys(self.home_of(name) for name in names)
+        # Who waits for an answer has it: it is addressed to a temporary inbox.
+        told = {owner_of(inbox) for inbox in addressed}
         copies = {
             subscriber: None
             for key in dict.fromkeys(key_of_copy(heading.key, name) for name in names)
             for subscriber in self.subscriptions.of(key)
-            if subscriber not in addressed and subscriber != heading.from_agent
+            if subscriber not in told and subscriber != heading.from_agent
         }
         return Way(names, (*addressed, *copies), len(addressed))
 

@@ -52,9 +52,10 @@ def send_once(
             return None
         routes = Routes(facts, version=told)
         way = routes.way(heading, way.names)
-    addressed = way.inboxes[: way.addressed]
-    if any(inbox in routes.fallbacks for inbox in addressed) or not set(addressed) <= set(way.names):
-        # It takes a bus to take it back from where it is.
+        if not set(way.inboxes[: way.addressed]) <= set(way.names):
+            # It takes a bus to take it back from where it is. That sends it to its new place, so that it is new there.
+            return None
+    if delay == 0 and any(_is_rerouted(inbox, answers[inbox], routes) for inbox in way.inboxes[: way.addressed]):
         return None
     return _receipt(sender, envelope, way, answers, leg=settings.leg_of(chosen.url))
 
@@ -89,6 +90,11 @@ def _read(sender: OneShot, kind: str, *, deadline: float) -> Mapping[str, Mappin
                     hint="send again with the same message_id: what is stored already is stored once",
                 ) from error
         pause = _wait(pause)
+
+
+def _is_rerouted(inbox: str, answer: Result, routes: Routes) -> bool:
+    fallback = routes.fallbacks.get(inbox)
+    return fallback is not None and isinstance(answer, Published) and fallback.is_due(answer)
 
 
 def _wait(pause: float) -> float:

@@ -142,7 +142,7 @@ class Spreading:
     async def _reroute(self, item: Outgoing, told: Spread, mark: Mark) -> None:
         for inbox, result in list(told.addressed.items()):
             fallback = self._guiding.routes.fallbacks.get(inbox)
-            if fallback is None or not isinstance(result, Published) or not _is_gone(result, fallback):
+            if fallback is None or not isinstance(result, Published) or not fallback.is_due(result):
                 continue
             if not isinstance(self._transport, Schedules) or not isinstance(self._transport, Inspectable):
                 told.remarks.append(f"{inbox} is gone, but this transport cannot take a message back to reroute it")
@@ -159,22 +159,20 @@ class Spreading:
         except NotFound as error:
             told.remarks.append(f"{gone} is gone, and its fallback {fallback.to} is not there: {error.what}")
             return
+        inbox = self._guiding.routes.home_of(name)
+        if inbox == gone:
+            return  # its fallback was renamed to it: taken back from there, it would be nowhere
         # Taken back first, so that not both have it. A crash before the next line is a send without a receipt:
         # sent again under its id, it takes the same way.
         taken = await cancel(item.message_id, [gone], schedules=self._transport, inspectable=self._transport)
         if not taken:
             return  # somebody was faster, and works on it
-        inbox = self._guiding.routes.home_of(name)
         told.rerouted[gone] = inbox
         try:
             told.addressed[gone] = await self._outbox.send(item._replace(inbox=inbox, data=mark(gone)))
         except HivebusError as error:
             told.addressed[gone] = error
         told.remarks.append(f"{gone} {seen_ago(result)}: rerouted to {fallback.to}")
-
-
-def _is_gone(published: Published, fallback: Fallback) -> bool:
-    return published.readers == 0 and (published.idle is None or published.idle >= fallback.after)
 
 
 def _log_missing(item: Outgoing, error: Refused) -> None:

@@ -12,7 +12,8 @@ from hivebus.cli.asking import ask
 from hivebus.cli.link import Link, connect, run
 from hivebus.cli.options import CommandFunction, command, duration_type
 from hivebus.cli.output import document, table, warn
-from hivebus.errors import Conflict, NotFound, Refused
+from hivebus.errors import Conflict, Refused
+from hivebus.pools import KIND, not_there
 from hivebus.transport import Counts
 
 NO_FALLBACK = "none"
@@ -146,8 +147,10 @@ async def _forget(app: App, names: list[str]) -> None:
 async def _set_fallback(app: App, agent: str, to: str | None, after: float) -> None:
     async with connect(app) as link:
         directory = link.directory(to="set fallbacks")
-        if to is not None and to.startswith("@") and to[1:] not in await directory.read("pools"):
-            raise NotFound(f"there is no pool {to}", hint="it is there as soon as its first member has joined it")
+        if to is not None and to.startswith("@"):
+            pools = await directory.read(KIND)
+            if to[1:] not in pools:
+                raise not_there(to[1:], pools)
         await registry.set_fallback(directory, agent, to, after=after)
 
 

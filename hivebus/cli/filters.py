@@ -48,5 +48,5 @@ def filter_of(app: App, *, types: Sequence[str], senders: Sequence[str], priorit
     return Filter(
         types=frozenset(limits.check_message_type(each) for each in types),
         senders=frozenset(app.name_of(each, field="--from") for each in senders),
-        priorities=frozenset(limits.check_priority(int(each) if each.isdigit() else each) for each in priorities),
+        priorities=frozenset(limits.check_priority(each) for each in priorities),
     )

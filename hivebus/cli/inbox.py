@@ -59,10 +59,10 @@ async def _inbox(app: App, limit: int, pool: str | None, wanted: Filter) -> None
         inspectable = link.inspectable(to="list an inbox")
         [count] = await inspectable.counts([name])
         places = await inspectable.peek(name, limit=max(LOOK, limit) if wanted else limit)
-        if count.in_flight > sum(map(_is_held, places)):
-            # It hides behind messages of a higher level that wait.
-            places = await inspectable.peek(name, limit=max(LOOK, limit))
         held = [place for place in places if _is_held(place)]
+        if count.in_flight > len(held):
+            # It hides behind messages of a higher level that wait.
+            held = list(await inspectable.held(name, limit=LOOK))
         if pool is None:
             shared = await held_in_pools(link, agent)
             held += shared

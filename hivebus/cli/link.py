@@ -128,7 +128,9 @@ def as_json(message: Message) -> dict[str, Any]:
 async def _all(link: Link, inboxes: Sequence[str]) -> list[Located]:
     found: list[Located] = []
     for inbox in inboxes:
-        found += await link.inspectable(to="find messages").peek(inbox, limit=LOOK)
+        inspectable = link.inspectable(to="find messages")
+        # What is held may hide behind messages of a higher level that wait.
+        found += [*await inspectable.held(inbox, limit=LOOK), *await inspectable.peek(inbox, limit=LOOK)]
         if isinstance(link.transport, DeadLetters):
             found += await link.transport.dead(inbox, limit=LOOK)
     return found

@@ -58,8 +58,7 @@ async def held_in_pools(link: Link, agent: str) -> list[Located]:
     held: list[Located] = []
     for name, count in zip(names, counts, strict=True):
         if count.in_flight:
-            places = await inspectable.peek(name, limit=LOOK)
-            held += [each for each in places if each.state == "delivered" and _is_held_by(each, agent)]
+            held += [each for each in await inspectable.held(name, limit=LOOK) if _is_held_by(each, agent)]
     return held
 
 

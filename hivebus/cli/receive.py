@@ -15,6 +15,7 @@ from hivebus.cli.executing import Executor
 from hivebus.cli.exit_codes import ExitCode
 from hivebus.cli.filters import Filter, filter_of, filter_options
 from hivebus.cli.link import Link, as_json, connect, run
+from hivebus.cli.moved import warn_of_a_move
 from hivebus.cli.options import command, duration_type
 from hivebus.cli.output import document, duration, json_line, json_text, line, warn
 from hivebus.cli.pooling import join_inbox
@@ -139,8 +140,11 @@ async def _receive(app: App, wish: Wish) -> ExitCode:
         keeper = _housekeeper(app, link, inbox.name)
         if wish.follow:
             keeper.start()
+            await warn_of_a_move(link, inbox.name)
         try:
             await (receiver.follow() if wish.follow else receiver.once())
+            if not wish.follow and not receiver.has_any:
+                await warn_of_a_move(link, inbox.name)
         finally:
             await receiver.close()
             await keeper.close()
@@ -191,6 +195,11 @@ class _Receiver:
     async def close(self) -> None:
         """Hand back what was neither shown nor handled."""
         await self._taker.close()
+
+    @property
+    def has_any(self) -> bool:
+        """Whether anything came."""
+        return self._came > 0
 
     def exit_code(self) -> ExitCode:
         """Return what became of it."""

@@ -69,11 +69,6 @@ async def _only_reply(app: App, message: Message, content: Any, *, message_type:
     for note in receipt.notes:
         app.note(f"note: {note}")
     _print(app, message, reply_id=receipt.message_id, state=receipt.state)
-    if receipt.state == "duplicate":
-        warn(
-            f"you have answered {message.message_id} before, so this was not sent; to say more:"
-            f" hivebus send {owner_of(_recipient(message))} TEXT --correlation-id {message.message_id}"
-        )
     return ExitCode.OK
 
 
@@ -88,14 +83,21 @@ async def _reply_and_ack(
         settlement=lambda link, place, token: Ack(token, reply=item if travels else None),
     )
     check_holder(place, verb, app.agent)
+    # The answer to an ack does not tell whether the reply in it was known.
+    state = "duplicate" if await _is_known(link, item) else "stored"
     # First, since nobody would answer a message that is settled already.
     await _publish(link, copies if travels else [item, *copies], addressed=item)
     outcome = await settle_one(link, place, verb)
     if outcome != "done":
         warn(f"{place.message_id}: the lease ran out meanwhile, somebody else decides ({outcome})")
         return ExitCode.CHECK_FAILED
-    _print(app, message, reply_id=item.message_id, state="stored", settled="acknowledged")
+    _print(app, message, reply_id=item.message_id, state=state, settled="acknowledged")
     return ExitCode.OK
+
+
+async def _is_known(link: Link, item: Outgoing) -> bool:
+    inboxes = dict.fromkeys((item.inbox, owner_of(item.inbox)))
+    return bool(await link.inspectable(to="find messages").locate([item.message_id], list(inboxes)))
 
 
 async def _composed(
@@ -146,6 +148,11 @@ def _print(app: App, message: Message, *, reply_id: str, state: str, settled: st
         line(f"answered {message.message_id} to {owner_of(to)} ({state}{f', {settled}' if settled else ''})")
     else:
         table([], [[reply_id, to, state, settled]])
+    if state == "duplicate":
+        warn(
+            f"you have answered {message.message_id} before, so this was not sent; to say more:"
+            f" hivebus send {owner_of(to)} TEXT --correlation-id {message.message_id}"
+        )
 
 
 def _recipient(message: Message) -> str:

@@ -80,6 +80,9 @@ class _Inspecting(Delegating, Inspectable):
     async def peek(self, inbox: str, *, limit: int) -> Sequence[Located]:
         return await self.inner(Inspectable).peek(inbox, limit=limit)
 
+    async def held(self, inbox: str, *, limit: int) -> Sequence[Located]:
+        return await self.inner(Inspectable).held(inbox, limit=limit)
+
 
 class _Replaying(Delegating, Replayable):
     def history(self, inbox: str, *, since: float, limit: int, until: float = 0) -> AsyncIterator[Located]:

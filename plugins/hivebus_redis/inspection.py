@@ -46,6 +46,10 @@ class RedisInspection(Inspectable, DeadLetters, Schedules, Clock):
         """Return what is handed out and what waits, highest level first."""
         return [located(inbox, row) for row in await self._call("peek", inbox, ["main", limit])]
 
+    async def held(self, inbox: str, *, limit: int) -> Sequence[Located]:
+        """Return what is handed out; the server looks at nothing else."""
+        return [located(inbox, row) for row in await self._call("peek", inbox, ["main", limit, "held"])]
+
     async def dead(self, inbox: str, *, limit: int, before: str | None = None) -> Sequence[Located]:
         """Return dead letters, newest first."""
         return [located(inbox, row) for row in await self._call("dead", inbox, [limit, before or ""])]

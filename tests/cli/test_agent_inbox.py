@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+import pytest
+
 import hivebus as api
 
 ME = ("--agent", "pm-agent")
@@ -50,12 +52,34 @@ def test_what_is_held_is_not_hidden_by_what_waits(hivebus: Any) -> None:
     assert len(facts["messages"]) == 3
 
 
+def test_what_is_held_is_found_behind_thousands_that_wait(hivebus: Any, redis_server: Any) -> None:
+    hivebus.send("pm-agent", "mine", "--id", "mine", "--priority", "low")
+    hivebus.ok("receive", *ME)
+    hivebus("receive", *ME, "--pool", "crew", "--wait", "0s")
+    hivebus.send("@crew", "ours", "--id", "ours", "--priority", "low")
+    hivebus.ok("receive", *ME, "--pool", "crew")
+    many = [
+        api.Message(from_agent="boss", to_agent=to, body={"content": "x"}, priority="urgent")
+        for to in ("pm-agent", "@crew")
+        for _ in range(1100)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HIVEBUS_NAMESPACE", hivebus.env["HIVEBUS_NAMESPACE"])
+        api.send_many(many, url=redis_server.url)
+    answer = hivebus.ok("inbox", *ME, "--limit", "2")
+    assert {row[0] for row in answer.rows[:2]} == {"mine", "ours"}
+    assert hivebus.ok("ack", "min", "our", *ME).rows == [["mine", "acknowledged"], ["ours", "acknowledged"]]
+
+
 def test_saboteur_looking_no_further_than_the_limit_is_noticed(hivebus: Any) -> None:
     hivebus.send("pm-agent", "mine", "--id", "mine", "--priority", "low")
     hivebus.ok("receive", *ME)
     for number in range(3):
         hivebus.send("pm-agent", "x", "--id", f"u-{number}", "--priority", "urgent")
-    sabotage = "import hivebus.cli.inbox as it; it.LOOK = 0"
+    sabotage = (
+        "from hivebus import offers; offers.PEEKED_AT = 2\n"
+        "from hivebus_redis.streams import RedisStreams\nRedisStreams.held = offers.Inspectable.held"
+    )
     with hivebus.start("inbox", *ME, "--limit", "2", sabotage=sabotage) as process:
         out, _ = process.communicate(timeout=60)
     assert "mine" not in out

@@ -89,6 +89,10 @@ def test_a_renamed_agent_gets_what_is_sent_to_its_old_name(hivebus: Any) -> None
     assert hivebus.ok("agents", "rename", "dev", "api", "--yes", "--json").json["left_behind"] == 0, "repeated"
     answer = hivebus("agents", "show", "dev")
     assert "dev is called api now" in answer.err
+    for words in ([], ["--follow", "--wait", "100ms"]):
+        answer = hivebus("receive", "--agent", "dev", *words)
+        assert answer.code == 75 and "its mail goes to api" in answer.err
+    assert "mail goes to" not in hivebus("receive", "--agent", "api").err
     assert dict(hivebus.ok("agents", "show", "api").rows)["formerly"] == "dev"
 
 
@@ -131,6 +135,8 @@ def test_mail_for_who_is_gone_goes_to_the_fallback(hivebus: Any) -> None:
     hivebus.send("dev", "y")
     assert hivebus.queue("dev")["waiting"] == 1
     assert hivebus("agents", "fallback", "dev", "@nobody").code == 1
+    hivebus("receive", "--agent", "qa", "--pool", "backend", "--wait", "0s")
+    assert "close to it: @backend" in hivebus("agents", "fallback", "dev", "@backnd").err
     assert hivebus("agents", "fallback", "dev", "dev").code == 65
 
 

@@ -128,6 +128,25 @@ def test_a_second_answer_is_not_sent_and_it_says_so(hivebus: Any) -> None:
     assert [each["body"]["content"] for each in letters_of(hivebus, "sender")] == ["yes"]
 
 
+def test_a_second_answer_with_the_ack_is_not_sent_either_and_it_says_so(hivebus: Any) -> None:
+    hivebus.send("dev", "do it", "--id", "m-1")
+    hivebus.ok("receive", *DEV)
+    hivebus.ok("reply", "m-1", "yes", *DEV)
+    answer = hivebus.ok("reply", "m-1", "no", *DEV, "--ack", "--json")
+    assert (answer.json["state"], answer.json["settled"]) == ("duplicate", "acknowledged")
+    assert "answered m-1 before" in answer.err
+    assert [each["body"]["content"] for each in letters_of(hivebus, "sender")] == ["yes"]
+
+
+def test_a_second_answer_to_who_waits_for_it_is_not_sent_either(hivebus: Any) -> None:
+    process, question = asked(hivebus)
+    hivebus.ok("reply", question["message_id"], "yes", *DEV)
+    process.communicate(timeout=60)
+    answer = hivebus.ok("reply", question["message_id"], "no", *DEV, "--ack", "--json")
+    assert answer.json["state"] == "duplicate" and "answered" in answer.err
+    assert letters_of(hivebus, "pm") == []
+
+
 def test_an_answer_to_nobody_is_an_error(hivebus: Any) -> None:
     answer = hivebus("reply", "nothing", "yes", *DEV)
     assert answer.code == 1 and "dev knows no message 'nothing'" in answer.err

@@ -37,9 +37,10 @@ def test_inbox_shows_only_what_its_filters_name_of_what_is_held_and_what_waits(h
         return [each["message_id"] for each in facts["messages"]], [each["message_id"] for each in facts["leased"]]
 
     assert shown("--type", "question") == (["c", "b"], [])
-    assert shown("--priority", "low") == (["b"], ["a"])
+    assert shown("--priority", "low") == shown("--priority", "1") == (["b"], ["a"])
     assert shown("--from", "sender", "--limit", "1") == (["c"], ["a"])
     assert shown("--from", "nobody") == ([], [])
+    assert [hivebus("inbox", *ME, "--priority", level).code for level in ("6", "loud", "²")] == [65, 65, 65]
 
 
 def test_inbox_takes_nothing(hivebus: Any) -> None:

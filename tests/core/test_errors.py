@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 
 import pytest
 
@@ -36,6 +37,20 @@ def test_an_invalid_message_names_field_value_and_rule() -> None:
     assert (error.field, error.value, error.rule, error.why) == ("ttl", "-1", "must be positive", "ttl")
     assert str(error).startswith("invalid message: ttl = -1: must be positive -> ")
     assert InvalidMessage(field="body", value=1, rule="x", why="too_large").why == "too_large"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidMessage(field="ttl", value=-1, rule="must be more"),
+        errors.QueueFull("full", hint="wait", depth=3),
+        errors.QuotaExceeded("too much", sender="pm", limit="1/s", retry_after=1.5),
+        errors.NoAnswer("none", cause="nobody is there", message_id="m-1"),
+    ],
+)
+def test_an_error_is_the_same_in_another_process(error: HivebusError) -> None:
+    there = pickle.loads(pickle.dumps(error))
+    assert (type(there), str(there), vars(there)) == (type(error), str(error), vars(error))
 
 
 def test_a_reject_has_a_reason() -> None:

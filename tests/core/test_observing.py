@@ -83,6 +83,13 @@ async def test_each_message_is_told_when_it_was_sent_handed_over_and_settled() -
     ]
 
 
+async def test_a_type_is_told_with_all_its_parts() -> None:
+    watching = Watching()
+    async with Bus("memory://", agent="ci", plugins=[watching]) as bus:
+        await bus.send(["dev", "qa"], "x", message_type="build.failed")
+    assert {fact.message_type for fact in watching.sent} == {"build.failed"}
+
+
 async def test_observers_that_raise_harm_no_delivery_and_those_after_them_are_told() -> None:
     watching, later = Watching(), Watching()
     ids = await run_three(watching, Failing(), later)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
+import pickle
 import sys
 import threading
 from collections.abc import Callable
@@ -482,6 +484,7 @@ async def test_what_cannot_be_sent_is_false_and_says_why(
     async with AgentCommunicator("pm-agent").lifespan() as comm:
         sent = await comm.send_message_to_agent(target, message)
     assert (bool(sent), sent == False, sent.receipt) == (False, True, None)  # noqa: E712
+    assert not copy.deepcopy(sent) and not pickle.loads(pickle.dumps(sent)), "a copy is no better"
     assert told in str(sent.error)
     assert told in caplog.text
     assert told in repr(sent)

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from hivebus.message import Message
 from hivebus.transport import Located
 from hivebus_redis.streams import RedisStreams
 
+from .own_server import DURABLE, OwnServer
 from .room import Room, until
 
 NAMES = [f"agent-{number:02}" for number in range(50)]
@@ -215,6 +217,9 @@ async def test_a_broadcast_passes_the_middleware_once(redis_room: Room) -> None:
         ({"wait": "read"}, "wait"),
         ({"timeout": 5}, "timeout"),
         ({"wait": "acked", "timeout": -1}, "timeout"),
+        ({"wait": "acked", "timeout": float("nan")}, "timeout"),
+        ({"wait": "acked", "timeout": float("inf")}, "timeout"),
+        ({"wait": "acked", "timeout": True}, "timeout"),
         ({"priority": "loud"}, "priority"),
     ],
 )
@@ -245,6 +250,34 @@ async def test_a_server_that_is_away_is_an_error_and_no_empty_outcome(
         monkeypatch.setattr(RedisStreams, "publish", away)
         with pytest.raises(NotFound, match="away"):
             await boss.broadcast("x")
+
+
+async def test_who_waits_while_the_server_is_away_is_told_who_has_it_all_the_same(
+    make_server: Callable[..., OwnServer],
+) -> None:
+    server = make_server(*DURABLE)
+    async with Bus(server.url, agent="boss") as boss:
+        waiting = asyncio.create_task(boss.broadcast("x", agents=["dev", "qa"], wait="acked", timeout=4))
+        with server.client() as client:
+            await until(lambda: client.exists("hb:{dev}:q:2", "hb:{qa}:q:2") == 2)
+        server.kill()
+        outcome = await waiting
+        assert (outcome.recipients, outcome.silent) == (("dev", "qa"), ("dev", "qa"))
+        server.start()
+        assert set((await boss.status(outcome.message_id)).recipients) == {"dev", "qa"}
+
+
+async def test_who_waits_over_a_restart_is_told_who_has_handled_it(make_server: Callable[..., OwnServer]) -> None:
+    server = make_server(*DURABLE)
+    async with Bus(server.url, agent="boss") as boss, Bus(server.url, agent="dev") as dev:
+        waiting = asyncio.create_task(boss.broadcast("x", agents=["dev"], wait="acked", timeout=30))
+        with server.client() as client:
+            await until(lambda: client.exists("hb:{dev}:q:2"))
+        server.kill()
+        await asyncio.sleep(0.5)
+        server.start()
+        assert await dev.take(wait=10)
+        assert (await waiting).acked == ("dev",)
 
 
 async def test_saboteur_an_acknowledgement_that_is_believed_unseen_is_noticed(

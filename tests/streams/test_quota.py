@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -58,6 +59,21 @@ async def test_who_waits_as_long_as_it_says_may_send_again(redis_room: Room, quo
             await bus.send("dev", 2)
         await asyncio.sleep(error.value.retry_after)
         await bus.send("dev", 2)
+
+
+async def test_a_list_that_is_longer_than_the_burst_is_complete_when_it_was_sent_often_enough(
+    redis_room: Room, quota: Callable[[str], None]
+) -> None:
+    quota("50/s burst 3")
+    names = [f"agent-{number}" for number in range(8)]
+    async with redis_room.bus("pm") as bus:
+        for _ in range(4):
+            with suppress(QuotaExceeded):
+                await bus.send(names, "x", message_id="m-1")
+            await asyncio.sleep(0.1)
+        assert [len(redis_room.entries(name)) for name in names] == [1] * len(names)
+        outcome = await bus.broadcast("y", agents=names, message_id="m-2")
+        assert outcome.refused, "what is new costs as much as ever"
 
 
 async def test_all_processes_of_an_agent_share_its_quota_and_no_other_agent_does(

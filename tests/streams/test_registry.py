@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -113,6 +114,35 @@ async def test_a_rename_that_was_interrupted_is_repeated(redis_room: Room) -> No
     assert (list(known.agents), known.moved) == (["old"], {"new": "old"})
 
 
+@pytest.mark.parametrize("crashed_at", [1, 2, 3, 4])
+async def test_a_rename_that_crashed_anywhere_can_be_repeated(
+    redis_room: Room, monkeypatch: pytest.MonkeyPatch, crashed_at: int
+) -> None:
+    transport = await redis_room.transport()
+    await registry.register(transport, "old")
+    await registry.subscribe(transport, "old", ["agent.#"])
+    write, writes = type(transport).write, 0
+
+    async def crash(self: Any, *args: Any, **options: Any) -> int:
+        nonlocal writes
+        writes += 1
+        if writes == crashed_at:
+            raise RuntimeError("a crash")
+        return await write(self, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(transport), "write", crash)
+        with pytest.raises(RuntimeError):
+            await registry.rename(transport, "old", "new")
+    known = await registry.read(transport)
+    assert "new" not in known.agents or known.moved == {"old": "new"}, "or it would be taken for somebody else's name"
+    await registry.prune(transport)
+    await registry.rename(transport, "old", "new")
+    known = await registry.read(transport)
+    assert (list(known.agents), known.moved) == (["new"], {"old": "new"})
+    assert list(known.agents["new"].subscriptions) == ["agent.#"]
+
+
 # --- Fallback -----------------------------------------------------------------------------------------
 
 
@@ -176,6 +206,34 @@ async def test_a_script_reroutes_too(redis_room: Room) -> None:
     receipt = await asyncio.to_thread(lambda: hivebus.send("gone", "x", **options))  # type: ignore[arg-type]
     assert "rerouted to deputy" in receipt.notes[-1]
     assert redis_room.entries("deputy") == [receipt.message_id]
+
+
+async def test_a_script_that_sends_for_the_first_time_is_not_told_of_a_duplicate(redis_room: Room) -> None:
+    transport = await redis_room.transport()
+    await registry.set_fallback(transport, "dev", "deputy", after=3600)
+    await registry.set_fallback(transport, "later", "deputy", after=1)
+    await registry.register(transport, "old")
+    await registry.rename(transport, "old", "new")
+    options = {"from_agent": "pm", "url": redis_room.url, "namespace": redis_room.namespace}
+    async with redis_room.bus("dev") as dev:
+        await dev.take()
+
+    def send(to: str, delay: float = 0) -> str:
+        return hivebus.send(to, "x", delay=delay, **options).state  # type: ignore[arg-type]
+
+    states = [await asyncio.to_thread(send, *each) for each in (("dev",), ("old",), ("later", 60))]
+    assert states == ["stored", "stored", "scheduled"]
+    assert [len(redis_room.entries(inbox)) for inbox in ("dev", "new", "deputy")] == [1, 1, 0]
+
+
+async def test_a_fallback_that_was_renamed_to_its_agent_loses_nothing(redis_room: Room) -> None:
+    transport = await redis_room.transport()
+    await registry.set_fallback(transport, "dev", "ops", after=1)
+    await registry.register(transport, "ops")
+    await registry.rename(transport, "ops", "dev")
+    async with redis_room.bus("pm") as pm:
+        receipt = await pm.send("dev", "x")
+        assert (receipt.state, (await pm.queue("dev")).waiting) == ("stored", 1)
 
 
 async def test_a_crash_between_taking_back_and_rerouting_is_healed_by_sending_again(

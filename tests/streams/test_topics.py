@@ -163,6 +163,26 @@ async def test_a_reply_that_travels_in_an_ack_is_heard_by_subscribers_a_second_l
         assert {each.content for each in await heard(pm)} == {"yes"}
 
 
+async def test_an_answer_that_is_waited_for_is_heard_under_the_name_of_who_asked(room: Room) -> None:
+    async with (
+        room.bus("audit", subscriptions=["agent.pm.answer"]) as audit,
+        room.bus("expert") as expert,
+        room.bus("pm", subscriptions=["agent.#"]) as pm,
+    ):
+
+        @expert.on("question")
+        async def answer(message: Message) -> str:
+            return "a btree"
+
+        running = asyncio.create_task(expert.run(signals=False))
+        assert (await pm.ask("expert", "Which index?")).content == "a btree"
+        heard = await audit.take(wait=5)
+        assert heard is not None and (heard.content, heard.correlation_id is None) == ("a btree", False)
+        assert await pm.take() is None, "who waited for it has it"
+        expert.stop()
+        await running
+
+
 async def test_a_subscriber_that_is_full_keeps_no_handler_from_replying(redis_room: Room) -> None:
     small = f"{redis_room.url}?max_messages=1"
     async with (

@@ -152,7 +152,8 @@ class AgentCommunicator:
             What `send_message_to_agent` returns, by agent. All of them have one message id.
 
         Raises:
-            ValueError: the message is empty, or *agents* is no list.
+            ValueError: *agents* is no list.
+            RuntimeError: the bus is not running.
             hivebus.HivebusError: it is not known who is registered, since no server answers.
         """
         draft = AgentMessage(

@@ -35,6 +35,10 @@ class SendReceipt(int):
         made.message, made.receipt, made.error = message, receipt, error
         return made
 
+    def __getnewargs_ex__(self) -> tuple[tuple[object, ...], dict[str, object]]:
+        # A copy is as true as what it was made of.
+        return (self.message, self.receipt), {"error": self.error}
+
     @property
     def message_id(self) -> str | None:
         """What `MessageBus.get_message_status` is asked with."""

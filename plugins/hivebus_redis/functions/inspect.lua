@@ -96,10 +96,31 @@ local function locate(keys, args)
   return rows
 end
 
--- peek: KEYS = meta. ARGV = group, limit. What is handed out first, then what waits, highest level first.
+-- What is handed out, whatever waits in front of it.
+local function handed_out(k, limit, now)
+  local rows = {}
+  for level = 5, 1, -1 do
+    local stream, from, page = k.q .. level, '-', {}
+    repeat
+      page = redis.pcall('XPENDING', stream, k.group, from, '+', CHUNK)
+      for _, pending in ipairs(page) do
+        if pending[2] ~= '~' and #rows < limit then
+          local fields = entry_facts(stream, pending[1]) or {}
+          rows[#rows + 1] = held_row(k, id_of(fields), level, pending[1], pending, now, fields)
+        end
+      end
+      from = #page > 0 and '(' .. page[#page][1]
+    until #page < CHUNK or #rows >= limit
+  end
+  return rows
+end
+
+-- peek: KEYS = meta. ARGV = group, limit, perhaps "held" for what is handed out alone. What is handed out first, then what
+-- waits, highest level first.
 local function peek(keys, args)
   local k = names(keys[1], args[1])
   local now, limit, rows = now_ms(), tonumber(args[2]), {}
+  if args[3] == 'held' then return handed_out(k, limit, now) end
   for level = 5, 1, -1 do
     local stream = k.q .. level
     local group = groups_of(stream)[k.group]
