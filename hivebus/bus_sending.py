@@ -188,10 +188,10 @@ class SendingBus(OpenBus):
             Refused, Unknown, Unavailable: nobody has got it; safe to send again with the same id.
         """
         check_wait(self._transport, wait=wait, timeout=timeout)
-        to = "*" if agents is None else list(agents)
         names, left_out = await chosen(
             self._transport, self._sending, agents=agents, live_only=live_only, sender=self.agent
         )
+        to = "*" if agents is None else list(agents)
         delay, at = options.get("delay", 0), options.get("at")
         said: Any = {name: value for name, value in options.items() if name not in ("delay", "at")}
         return await broadcast(

@@ -156,6 +156,13 @@ async def test_names_that_nobody_registered_are_stored_and_the_receipt_says_so(r
         assert [note.split()[0] for note in receipt.notes] == ["nobody", "no-one"]
 
 
+@pytest.mark.parametrize("agents", [5, "dev", [], iter(["dev"])])
+async def test_whom_a_broadcast_is_for_is_a_list_or_the_error_says_so(redis_room: Room, agents: Any) -> None:
+    async with redis_room.bus("boss") as boss:
+        with pytest.raises(InvalidMessage, match="must be a list of agents"):
+            await boss.broadcast("x", agents=agents)
+
+
 async def test_one_full_inbox_keeps_nobody_else_from_it(redis_room: Room) -> None:
     await registered(redis_room, "a", "b", "c")
     async with redis_room.bus("boss", f"{redis_room.url}?max_messages=1") as boss:
