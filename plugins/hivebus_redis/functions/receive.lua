@@ -116,9 +116,9 @@ end
 local function end_leases(k, asker, lease, now)
   local over = redis.call('ZRANGEBYSCORE', k.lease, '-inf', '(' .. now, 'LIMIT', 0, 3)
   local silence = #over > 0 and silent_since(k, asker, lease, now)
-  for _, consumer in ipairs(over) do
-    if consumer ~= asker and not spare(k, consumer, now) and not outlives_silence(k, consumer, silence, now) then
-      take_over(k, consumer, now)
+  for _, dead in ipairs(over) do
+    if dead ~= asker and not spare(k, dead, now) and not outlives_silence(k, dead, silence, now) then
+      take_over(k, dead, now)
     end
   end
 end

@@ -126,12 +126,12 @@ end
 -- come back, from now on. It counts as gone all the same, and a reader that comes takes over at once.
 local function end_leases_of_none_left(k, now)
   if redis.call('ZCOUNT', k.lease, now, '+inf') > 0 then return end
-  for _, consumer in ipairs(redis.call('ZRANGE', k.lease, 0, 2)) do
-    local epoch, lease, left_alone = registered(k, consumer)
+  for _, dead in ipairs(redis.call('ZRANGE', k.lease, 0, 2)) do
+    local epoch, lease, left_alone = registered(k, dead)
     if epoch and left_alone == '' then
-      redis.call('HSET', k.consumers, consumer, string.format('%s,%s,%.0f', epoch, lease, now + lease))
-    elseif not spare(k, consumer, now) and now > tonumber(left_alone or 0) then
-      take_over(k, consumer, now)
+      redis.call('HSET', k.consumers, dead, string.format('%s,%s,%.0f', epoch, lease, now + lease))
+    elseif not spare(k, dead, now) and now > tonumber(left_alone or 0) then
+      take_over(k, dead, now)
     end
   end
 end
