@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import TypeVar
 
 from hivebus.errors import HivebusError, NotPermitted
@@ -109,7 +110,7 @@ class StreamReader(Reader):
         """Settle a batch in one call; the server decides by owner and epoch."""
         request = Request(batch, epoch=self._epoch, held=self._held, layout=self._layout)
         if request.args:
-            asked_at = asyncio.get_running_loop().time()
+            asked_at = monotonic()
             reply = await self._server.call(
                 "settle",
                 (*self._keys, *request.keys),
@@ -133,7 +134,7 @@ class StreamReader(Reader):
 
     def holds(self, token: str) -> bool:
         """Tell whether it is this consumer's, and less than a lease has gone by since the server last heard of it."""
-        return token in self._held and asyncio.get_running_loop().time() < self._sure_until
+        return token in self._held and monotonic() < self._sure_until
 
     def wake(self) -> None:
         """Make a waiting `receive` return."""
@@ -163,7 +164,7 @@ class StreamReader(Reader):
         return await self._poll(limit, start)
 
     async def _take_many(self, limit: int) -> list[Delivery]:
-        asked_at = asyncio.get_running_loop().time()
+        asked_at = monotonic()
         try:
             taken = await self._bulk.take(limit, epoch=self._epoch, lease_ms=self._milliseconds())
         except HivebusError:
@@ -229,7 +230,7 @@ class StreamReader(Reader):
         return [int(count) for count in counts] if kind == b"waiting" else []
 
     async def _ask(self, function: str, limit: int, start: int) -> tuple[bytes, list[bytes]]:
-        asked_at = asyncio.get_running_loop().time()
+        asked_at = monotonic()
         epoch, kind, due, *rest = await self._server.call(
             function,
             self._keys,
