@@ -48,7 +48,7 @@ class LookingBus(SendingBus):
         Dead letters and cancelled messages are no history. What is settled is kept for a day unless the settings say
         otherwise, and less long where it would take too much room.
         """
-        # Imported here and below: most buses never look that far back, and it costs them 5 ms.
+        # Imported here and below: most buses never look that far back.
         from hivebus import replaying
 
         source = self._offers(Replayable, "replay")

@@ -230,7 +230,7 @@ class Consumer:
             if isinstance(message, DeadLetter):
                 settlement = message
             elif not self._reader.holds(token) and not await self._settler.confirm(token):
-                _log.warning("lost the lease on a message before its turn", extra={"token": token})
+                settlement = None  # somebody else decides about it
             elif message.delivery_options.require_ack:
                 settlement = await self._handling.handle(delivery, message, task)
             else:

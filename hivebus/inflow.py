@@ -113,8 +113,6 @@ class Inflow:
             if is_ours:
                 handed.was_handed_over()
                 return handed
-            # This process was stopped, or its loop blocked, for longer than the lease: somebody else has it by now.
-            _log.warning("lost the lease on a message before its turn", extra={"token": handed.token})
         return None
 
     async def close(self) -> None:

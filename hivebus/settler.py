@@ -93,6 +93,7 @@ class Settler:
         """Ask the server whether the lease still holds, and renew it; what is lost is not kept alive any more."""
         is_ours = await self._batcher.submit(Extend(token)) == "done"
         if not is_ours:
+            _log.warning("lost the lease on a message before its turn", extra={"token": token})
             self._held.pop(token, None)
         return is_ours
 

@@ -10,6 +10,11 @@ local function registered(k, consumer)
   return string.match(redis.call('HGET', k.consumers, consumer) or '', '^(%d+),(%d+),?(%d*)$')
 end
 
+local function leave_alone(k, consumer, last)
+  local epoch, lease = registered(k, consumer)
+  redis.call('HSET', k.consumers, consumer, string.format('%s,%s,%.0f', epoch, lease, last))
+end
+
 -- Who gives a sign of life may be left alone once more, another time.
 local function note_life(k, consumer, kept)
   local facts = kept and string.match(kept, '^(%d+,%d+),')
@@ -108,7 +113,7 @@ local function outlives_silence(k, consumer, silence, now)
   if not silence or not epoch or tonumber(redis.call('ZSCORE', k.lease, consumer)) < silence then return false end
   local last = left_alone ~= '' and tonumber(left_alone) or now + lease
   if last <= now then return false end
-  redis.call('HSET', k.consumers, consumer, string.format('%s,%s,%.0f', epoch, lease, last))
+  leave_alone(k, consumer, last)
   redis.call('ZADD', k.lease, last, consumer)
   return true
 end

@@ -129,7 +129,7 @@ local function end_leases_of_none_left(k, now)
   for _, dead in ipairs(redis.call('ZRANGE', k.lease, 0, 2)) do
     local epoch, lease, left_alone = registered(k, dead)
     if epoch and left_alone == '' then
-      redis.call('HSET', k.consumers, dead, string.format('%s,%s,%.0f', epoch, lease, now + lease))
+      leave_alone(k, dead, now + lease)
     elseif not spare(k, dead, now) and now > tonumber(left_alone or 0) then
       take_over(k, dead, now)
     end
