@@ -123,7 +123,7 @@ def _shown(findings: Sequence[Finding]) -> list[str]:
 
 def _recovery(times: Mapping[str, float]) -> str:
     if not times.get("measured"):
-        return "  not measured: something else happened after each"
+        return "  not measured: nothing was held, or something else happened after it"
     return (
         f"within {times['last_s']:.2f} s, the first message within {times['first_s']:.2f} s, of {times['measured']:g}"
     )

@@ -6,7 +6,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from random import Random
 from time import monotonic
 
 from hivebus.transport import Endpoint
@@ -17,16 +16,12 @@ from hivebus_redis.drill.figures import Figures, figures_of
 from hivebus_redis.drill.invariants import Finding, applying, judge
 from hivebus_redis.drill.ledger import Line
 from hivebus_redis.drill.plan import ORDER
+from hivebus_redis.drill.probing import measure_recovery
 from hivebus_redis.drill.schedule import Schedule
 from hivebus_redis.streams import open_streams
 
 CHUNK = 500
 CONSUMERS, PRODUCERS = 2, 2
-PROBES = ("consumer.kill", "server.kill")
-"""What is done once in the quiet at the beginning, where nothing else decides how long it takes to recover."""
-QUIET = 1.0
-BUSY = 30
-"""How many messages make sure that a consumer has some in its hands."""
 BY_LINE = "line"
 """Ends the names of those who reach the server over the line."""
 
@@ -65,7 +60,7 @@ def run(
     began = monotonic()
     man(exercise)
     told(f"{len(exercise.crew.members)} processes at work on {exercise.program}")
-    measure_recovery(exercise, [fault for fault in faults if fault.name in PROBES])
+    measure_recovery(exercise, faults)
     Schedule(exercise, faults, every=every, seed=exercise.plan.seed).run(seconds)
     told("no more faults; waiting until everything is settled")
     return finish(exercise, began=began)
@@ -84,21 +79,6 @@ def man(exercise: Exercise) -> None:
         lambda: all(any(line.kind == "H" for line in exercise.lines(f"{each.name}.*")) for each in consumers),
         "every consumer handles something",
     )
-
-
-def measure_recovery(exercise: Exercise, probes: Sequence[Fault]) -> None:
-    """Let each of these faults happen with nothing before and behind it."""
-    random = Random(exercise.plan.seed)
-    for fault in probes:
-        if fault.name == "consumer.kill":
-            exercise.post("lengthy", times=BUSY)
-        target = fault.target(exercise, random)
-        if target is not None:
-            record = fault.befalls(exercise, target)
-            began = exercise.fault_begins(fault.name, record)
-            fault.begin(exercise, target)
-            exercise.fault_ends(fault.name, record, began)
-            exercise.rest(exercise.plan.lease + QUIET)
 
 
 def finish(exercise: Exercise, *, began: float, patience: float = 40.0) -> Outcome:

@@ -11,6 +11,8 @@ from hivebus_redis.drill.exercise import Exercise
 from hivebus_redis.drill.faults.fault import Fault
 
 HOUR = 3600
+STRUCK_OFF = 4.0
+"""Seconds, two leases: a dead consumer that held nothing is known to the server until then."""
 
 
 class ProcessFault(Fault):
@@ -28,6 +30,7 @@ class KillConsumer(ProcessFault):
     """kill -9: what it held comes back after its lease."""
 
     name, row, role = "consumer.kill", 1, "consume"
+    settles = STRUCK_OFF
 
     def begin(self, exercise: Exercise, target: str) -> None:
         """Kill it, and let another take its place at once."""
@@ -56,6 +59,7 @@ class DismissConsumer(ProcessFault):
     """SIGTERM: it ends what it began and hands back the rest; whoever does not leave soon is killed."""
 
     name, row, role = "consumer.term", 1, "consume"
+    settles = STRUCK_OFF
 
     def begin(self, exercise: Exercise, target: str) -> None:
         """Send it home, and let another take its place when it has left."""
