@@ -3,7 +3,7 @@
 A configuration can change under a running bus, and a name can lead to another server. So the level is
 looked at again on each new connection, and before the first batch of every second; never downgraded
 silently. What is accepted within the second after a ``CONFIG SET`` may have had the lesser level. A bus
-that asked for none looks while its messages travel, unless it has been quiet.
+that asked for none looks while its messages travel; after a quiet time, its receipts wait for what it sees.
 """
 
 from __future__ import annotations
@@ -64,12 +64,13 @@ class Promise:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether to look before anything is stored: the server may be another, or what is known is too old.
+        """Whether to look before anything is stored: the server may be another, or a level was asked for."""
+        return self.is_unknown or (self.wanted is not None and monotonic() >= self._due_at)
 
-        Who asked for a level relies on the last second; a receipt may name what was seen in the one before.
-        """
-        grace = 0.0 if self.wanted is not None else EVERY
-        return self.is_unknown or monotonic() >= self._due_at + grace
+    @property
+    def is_stale(self) -> bool:
+        """Whether what is known is older than a receipt may name: that of the second before."""
+        return monotonic() >= self._due_at + EVERY
 
     async def look(self) -> None:
         """Find out the level; raises `DurabilityUnavailable` when it is less than what was asked for."""

@@ -147,12 +147,16 @@ class RedisStreams(RedisInspection, RedisRetention, RedisDirectory, RedisQuotas,
             await self._look()
         elif self._promise.is_due or self._continuity.is_due:
             self._look_meanwhile()
+        is_stale = self._promise.is_stale
         server = self._server
         keys = self._layout.publishing(inbox)
         words = publish_arguments(inbox, items, server.address)
         self._continuity.sent += len(items)
         if not self._copies:
             reply = await server.publish(keys, words)
+            if is_stale and self._passing is not None:
+                # After a quiet time: the receipt names what is so now.
+                await asyncio.wait([self._passing])
             return published(inbox, reply, server.address, durability=self._promise.level)
         reply, confirmed = await server.publish_and_wait(keys, words, copies=self._copies, within_ms=PATIENCE_MS)
         results = published(inbox, reply, server.address, durability=self._promise.level)
