@@ -14,7 +14,7 @@ from hivebus import limits
 from hivebus.errors import InvalidMessage
 from hivebus.settings import PANE_OPTION
 from hivebus_tmux.errors import NoWindow, PaneRefused, PaneUnknown
-from hivebus_tmux.runner import Answer, Tmux
+from hivebus_tmux.runner import Answer, Runner
 
 MIRROR_OPTION = "@hivebus_mirror"
 PID_OPTION = "@hivebus_pane_pid"
@@ -86,7 +86,7 @@ class Owner(NamedTuple):
         return f"the mirror of {self.agent}" if self.mirror else self.agent
 
 
-async def look(tmux: Tmux, *, within: float) -> list[Pane]:
+async def look(tmux: Runner, *, within: float) -> list[Pane]:
     """Return all panes of the server; raises `PaneRefused` or `PaneUnknown`."""
     answer = await tmux.run("list-panes", "-a", "-F", _FORMAT, within=within)
     if answer.code != 0:
@@ -122,7 +122,7 @@ def find(panes: Sequence[Pane], owner: Owner, *, session: str) -> Pane:
     )
 
 
-async def pin(tmux: Tmux, pane: Pane, owner: Owner, *, within: float) -> None:
+async def pin(tmux: Runner, pane: Pane, owner: Owner, *, within: float) -> None:
     """Write down whose pane it is, and for which process, unless that is written there already."""
     if pane.owner == owner and pane.pinned_pid == pane.pid:
         return

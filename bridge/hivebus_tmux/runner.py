@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from tempfile import TemporaryFile
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Protocol
 
 from hivebus_tmux.errors import PaneRefused
 
@@ -43,23 +43,42 @@ class Answer(NamedTuple):
         return " ".join(self.err.split()) or f"tmux ended with {self.code} and printed nothing that was expected"
 
 
+class Runner(Protocol):
+    """Whatever runs commands of one tmux server."""
+
+    async def run(self, *words: str, within: float) -> Answer:
+        """Run one command, or several with ``;`` between them."""
+
+    async def load(self, text: bytes, *then: str, buffer: str, within: float) -> Answer:
+        """Put *text* into a buffer and run *then* in the same breath."""
+
+
 class Tmux:
-    """One tmux server; *server* are the words that select it, such as ``-L NAME``."""
+    """One tmux server, asked by a process for each command; *server* are the words that select it: ``-L NAME``.
+
+    Attributes:
+        words: how every such process begins.
+    """
 
     def __init__(self, server: Sequence[str]) -> None:
         # -u: without it, and without a UTF-8 locale, names come back as underscores.
-        self._words = ("tmux", "-u", *server)
+        self.words = ("tmux", "-u", *server)
 
-    async def run(self, *words: str, within: float, stdin: bytes = b"") -> Answer:
+    async def run(self, *words: str, within: float) -> Answer:
         """Run one command; raises `PaneRefused` when it cannot even be started."""
+        return await self._run(words, within=within, stdin=b"")
+
+    async def load(self, text: bytes, *then: str, buffer: str, within: float) -> Answer:
+        """Put *text* into a buffer and run *then* in the same breath; raises `PaneRefused` likewise."""
+        return await self._run(("load-buffer", "-b", buffer, "-", ";", *then), within=within, stdin=text)
+
+    async def _run(self, words: Sequence[str], *, within: float, stdin: bytes) -> Answer:
         with contextlib.ExitStack() as files:
             try:
                 given, out, err = (files.enter_context(_file()) for _ in range(3))
                 given.write(stdin)
                 given.seek(0)
-                process = await asyncio.create_subprocess_exec(
-                    *self._words, *words, stdin=given, stdout=out, stderr=err
-                )
+                process = await asyncio.create_subprocess_exec(*self.words, *words, stdin=given, stdout=out, stderr=err)
             except OSError as error:
                 raise _not_started(error) from None
             code = await _ended(process, within=within)

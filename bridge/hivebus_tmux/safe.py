@@ -14,7 +14,7 @@ from hivebus_tmux import guard
 from hivebus_tmux.errors import PaneRefused, PaneUnknown
 from hivebus_tmux.inventory import Owner, Pane, find, look, not_answered, pin, timed_out
 from hivebus_tmux.place import Place
-from hivebus_tmux.runner import Answer, Tmux
+from hivebus_tmux.runner import Answer, Runner
 from hivebus_tmux.turns import Turns
 
 BUDGET = 2.7
@@ -26,7 +26,7 @@ CLEANUP = 0.1
 class SafeDriver:
     """Delivers into the windows of one place; remembers which pane is whose."""
 
-    def __init__(self, tmux: Tmux, place: Place, *, turns: Turns | None = None) -> None:
+    def __init__(self, tmux: Runner, place: Place, *, turns: Turns | None = None) -> None:
         self._tmux = tmux
         self._place = place
         self._turns = turns or Turns()
@@ -68,8 +68,7 @@ class SafeDriver:
         )
         settled = False
         try:
-            load = ("load-buffer", "-b", buffer, "-", ";")
-            answer = await self._tmux.run(*load, *words, within=deadline - monotonic(), stdin=text)
+            answer = await self._tmux.load(text, *words, buffer=buffer, within=deadline - monotonic())
             refused = guard.refusal(answer.out, pane, owner)
             pasted = guard.tells(answer.out, guard.PASTED, pane)
             settled = pasted or refused is not None

@@ -20,6 +20,7 @@ from hivebus.transport import (
     emulated,
     native,
 )
+from hivebus_tmux.control import ControlLine
 from hivebus_tmux.errors import PaneRefused, PaneUnknown, TooLarge
 from hivebus_tmux.frames import joined, legacy_text, safe_frame
 from hivebus_tmux.inventory import Owner, look
@@ -58,9 +59,15 @@ class TmuxTransport(Publisher, Rendering):
         self.driver = place.driver
         self._place = place
         self._tmux = tmux
-        self._safe = SafeDriver(tmux, place)
+        self._line = ControlLine(tmux, session=place.session)
+        self._safe = SafeDriver(self._line, place)
         self._legacy = LegacyDriver(tmux, place)
         self._scripts = asyncio.Semaphore(SCRIPTS)
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether a client stays attached to the session, so that a message costs no process."""
+        return self._line.is_attached
 
     async def connect(self) -> Capabilities:
         try:
@@ -84,7 +91,8 @@ class TmuxTransport(Publisher, Rendering):
         )
 
     async def close(self) -> None:
-        """Nothing is held between two messages."""
+        """Let go of the server, if it was held between two messages."""
+        await self._line.close()
 
     def lane(self, item: Outgoing) -> Hashable:
         """Return the window; scripts did not queue behind each other, so the legacy driver does not either."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache_home: Pat
 
 
 @pytest.fixture
-def ground(no_settings: None, tmp_path: Path) -> Iterator[Ground]:
+async def ground(no_settings: None, tmp_path: Path) -> AsyncIterator[Ground]:
     with Ground(tmp_path) as ground:
         yield ground
+        await ground.leave()

@@ -18,7 +18,7 @@ from typing import Self
 from urllib.parse import quote
 
 from hivebus import envelope
-from hivebus.transport import Endpoint, Outgoing
+from hivebus.transport import Endpoint, Outgoing, Published
 from hivebus_tmux.frames import Read
 from hivebus_tmux.place import Place, parse_place
 from hivebus_tmux.stream import Stream
@@ -70,6 +70,7 @@ class Ground:
         self.socket = f"hivebus-{os.getpid()}-{os.urandom(4).hex()}"
         self._config = folder / "tmux.conf"
         self._config.write_text("")
+        self._transports: list[TmuxTransport] = []
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +90,21 @@ class Ground:
         return parse_place(self.url(**options))
 
     def transport(self, **options: str) -> TmuxTransport:
-        return open_tmux(Endpoint(url=self.url(**options)))
+        self._transports.append(open_tmux(Endpoint(url=self.url(**options))))
+        return self._transports[-1]
+
+    async def attached(self, agent: str, **options: str) -> TmuxTransport:
+        """Return one whose client stays, after some messages to an agent."""
+        transport = self.transport(**options)
+        while not transport.is_attached:
+            assert await transport.publish([message(agent, "before")]) == [Published("stored")]
+            await asyncio.sleep(0.01)
+        return transport
+
+    async def leave(self) -> None:
+        """Close all transports."""
+        for transport in self._transports:
+            await transport.close()
 
     def tmux(self, *words: str) -> str:
         """Run a tmux command and return what it printed."""
