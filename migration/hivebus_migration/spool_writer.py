@@ -18,8 +18,8 @@ from hivebus_migration.leg import Leg
 from hivebus_migration.pausing import pause_unless
 from hivebus_migration.spool import Spool, Waiting
 
-LOOK_EVERY = 0.02
-"""Seconds between two looks into the spool; one look is a count in an index."""
+LOOK_EVERY = 0.05
+"""Seconds between two looks into the spool: to wake up costs more than to look, and people wait for what is copied."""
 PAUSE = 1.0
 """Seconds after which a spool that cannot be used is tried again."""
 EXPIRES_AFTER = 30.0
@@ -57,13 +57,14 @@ class SpoolWriter:
         """Take and hand over until `stop`."""
         await self._give_up_abandoned()
         while not self._stopping.is_set():
-            pause = LOOK_EVERY
             try:
                 await self._turn()
             except HivebusError as error:
                 _log.warning("the spool cannot be used, trying again", extra={"error": str(error)})
-                pause = PAUSE
-            await pause_unless(self._stopping, pause)
+                await pause_unless(self._stopping, PAUSE)
+            else:
+                # Not to be woken from: that would cost more than the look, fifty times a second.
+                await asyncio.sleep(LOOK_EVERY)
 
     def stop(self) -> None:
         """Take no more; a cancellation could lose sight of what is just being taken."""
