@@ -69,12 +69,14 @@ class ControlLine:
     async def close(self) -> None:
         """Let the client go."""
         self._closed = True
+        if self._attached is None:
+            return
         if self._conversation is not None:
             self._conversation.end()
-        if self._attached is not None:
+        else:
             self._attached.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._attached
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._attached
 
     async def _ask(self, words: Sequence[str], *, within: float) -> Answer | None:
         """Ask the client; None when there is none, or it left before anything was carried out."""
@@ -119,12 +121,14 @@ class ControlLine:
 async def _let_go(client: asyncio.subprocess.Process) -> None:
     """Wait for a client whose line is closed; one that waits for a server that stands still is killed."""
     try:
-        async with asyncio.timeout(LEAVE_WITHIN):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_WITHIN):
+                await client.wait()
+    finally:
+        if client.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                client.kill()
             await client.wait()
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            client.kill()
-        await client.wait()
 
 
 def _outside_tmux() -> dict[str, str]:

@@ -102,9 +102,10 @@ class Ground:
         return transport
 
     async def leave(self) -> None:
-        """Close all transports."""
+        """Close all transports, and see that tmux knows of none of them any more."""
         for transport in self._transports:
             await transport.close()
+        await until(lambda: not self.is_alive() or not self.tmux("list-clients"), "no client is left behind")
 
     def tmux(self, *words: str) -> str:
         """Run a tmux command and return what it printed."""
