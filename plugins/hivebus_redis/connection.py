@@ -44,11 +44,20 @@ class Channel:
     async def call(self, *words: Word, rings: Callable[[], None] | None = None) -> Any:
         """Send one command and return its reply, as RESP2 has it: bytes, int, list or None.
 
-        *rings* is called as soon as there is a reply.
+        *rings* is called as soon as there is a reply that is no error.
         """
         wire = self.wire or await self.connect()
+        return await self.end(wire.begin(_pack(words), within=self._reply_timeout, rings=rings))
+
+    def begin(self, *words: Word) -> asyncio.Future[Any] | None:
+        """Send one command now, for `end` to wait for its reply; None when there is no connection that is whole."""
+        wire = self.wire
+        return None if wire is None else wire.begin(_pack(words), within=self._reply_timeout)
+
+    async def end(self, begun: asyncio.Future[Any]) -> Any:
+        """Return the reply to a command that was begun, or raise what `call` does."""
         with translated(self._where):
-            return await wire.ask(_pack(words), within=self._reply_timeout, rings=rings)
+            return await begun
 
     @property
     def wire(self) -> Wire | None:
@@ -159,12 +168,19 @@ class Server:
         return reply, confirmed
 
     async def call(
-        self, function: str, keys: Sequence[str], args: Sequence[Word], *, channel: Channel | None = None
+        self,
+        function: str,
+        keys: Sequence[str],
+        args: Sequence[Word],
+        *,
+        channel: Channel | None = None,
+        begun: asyncio.Future[Any] | None = None,
     ) -> Any:
-        """Call one of the functions of our library and return its reply."""
+        """Call one of the functions of our library, unless that was *begun* on the channel, and return its reply."""
         asked = channel or self._asking
         words = self.words(function, keys, args)
-        return await self._healed(asked, lambda: asked.call(*words))
+        first = None if begun is None else asked.end(begun)
+        return await self._healed(asked, lambda: asked.call(*words), first=first)
 
     async def ask(self, function: str, keys: Sequence[str], args: Sequence[Word]) -> Any:
         """Call a function that may be called twice: again while the server is away, for a bounded time."""
@@ -193,9 +209,11 @@ class Server:
         # Asked first: a server that is out of memory, or that keeps loading to its operator, refuses to load them.
         await self.call("ping", (), (), channel=self.publishing)
 
-    async def _healed(self, channel: Channel, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _healed(
+        self, channel: Channel, ask: Callable[[], Awaitable[T]], *, first: Awaitable[T] | None = None
+    ) -> T:
         try:
-            return await ask()
+            return await (first or ask())
         except (Unsupported, Unavailable) as error:
             await self._heal(channel, error)
         return await ask()

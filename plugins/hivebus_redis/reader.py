@@ -8,21 +8,21 @@ from contextlib import suppress
 from time import monotonic
 from typing import TypeVar
 
-from hivebus.errors import HivebusError, NotPermitted
+from hivebus.errors import HivebusError
 from hivebus.transport import NOTHING_WAITS, DeadLetter, Delivery, Inbox, Reader, Retry, Settled, Settlement
 from hivebus_redis import alarms
+from hivebus_redis.bell import Bell
 from hivebus_redis.bulk import Bulk
-from hivebus_redis.connection import Server, Word
+from hivebus_redis.connection import Server
 from hivebus_redis.continuity import Continuity
 from hivebus_redis.horizon import Horizon
-from hivebus_redis.layout import LEVELS, Layout
+from hivebus_redis.layout import Layout
+from hivebus_redis.polls import Answer, Polls
 from hivebus_redis.settling import STALE, Request, bare
 
 T = TypeVar("T")
 CLOSE_TIMEOUT = 2.0
 """Seconds that handing back may take."""
-LOOK_AGAIN = 0.05
-"""Seconds between two polls of an idle reader that may not sleep on the streams."""
 MAX_SLEEP = 5.0
 """Seconds after which a sleeping reader looks again in any case."""
 
@@ -30,8 +30,9 @@ MAX_SLEEP = 5.0
 class StreamReader(Reader):
     """Takes deliveries and settles them, as one consumer.
 
-    A server-side function cannot block, so an idle reader sleeps on ``XREAD BLOCK``: it takes nothing,
-    so that it can be left waiting, woken or dropped at any time without losing sight of a message.
+    A server-side function cannot block, so an idle reader sleeps until its bell rings: listening takes nothing,
+    so that it can be left waiting, woken or dropped at any time without losing sight of a message. Whoever
+    hears the bell begins the poll, and the reader waits for its answer when it has its turn.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class StreamReader(Reader):
         self._receiving = server.channel()
         self._bulk = Bulk(server, self._receiving, layout, inbox, consumer=consumer)
         self._settling = server.channel()
-        self._bell = server.channel(reply_timeout=MAX_SLEEP + 2.0)
-        self._listening: asyncio.Task[None] | None = None
+        facts = (inbox.group, consumer, self._milliseconds())
+        self._polls = Polls(server, self._receiving, keys=self._keys, facts=facts)
+        self._bell = Bell(server, layout, inbox, heard=self._hear, over=self._alarm.set)
+        self._asleep_for: tuple[int, int] | None = None
 
     async def start(self) -> None:
         """Register the consumer, or go on with its registration."""
@@ -79,13 +82,18 @@ class StreamReader(Reader):
 
     async def receive(self, *, limit: int, start: int, wait: float) -> Sequence[Delivery]:
         """Return deliveries, sleeping until there are any, `wake` is called or *wait* is over."""
-        return await self._until_found(lambda: self._take(limit, start), wait)
+        try:
+            return await self._until_found(lambda: self._take(limit, start), wait, wanted=(limit, start))
+        finally:
+            self._drop_poll()
 
     async def glance(self, *, limit: int, wait: float) -> Sequence[int]:
         """Return what waits, sleeping likewise, and take nothing."""
         return await self._until_found(lambda: self._look(limit), wait) or NOTHING_WAITS
 
-    async def _until_found(self, poll: Callable[[], Awaitable[list[T]]], wait: float) -> list[T]:
+    async def _until_found(
+        self, poll: Callable[[], Awaitable[list[T]]], wait: float, *, wanted: tuple[int, int] | None = None
+    ) -> list[T]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         while not self._closed:
@@ -100,8 +108,8 @@ class StreamReader(Reader):
             left = deadline - loop.time()
             if left <= 0 or self._woken:
                 break
-            await self._sleep(min(left, self._lease / 3, MAX_SLEEP))
-            if self._woken:
+            await self._sleep(min(left, self._lease / 3, MAX_SLEEP), wanted)
+            if self._woken and not self._polls.is_under_way:
                 break
         self._woken = False
         return []
@@ -146,22 +154,27 @@ class StreamReader(Reader):
         if self._closed:
             return
         self._closed = True
+        self._drop_poll()
         self._alarm.set()
-        await self._stop_listening()
+        await self._bell.close()
         with suppress(HivebusError, TimeoutError):
             # A server that is away takes it back by itself when the lease is over.
             async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._resynchronise()
                 await self._server.call("close", self._keys, (self._inbox.group, self._consumer, self._epoch))
         for channel in (self._receiving, self._settling):
             await self._server.forget(channel)
 
     async def _take(self, limit: int, start: int) -> list[Delivery]:
-        # What is not started at once is noted by the server, which only the long way does.
-        if self._bulk.is_worth_it and start >= limit:
+        if self._goes_the_short_way(limit, start):
             deliveries = await self._take_many(limit)
             if deliveries:
                 return deliveries
         return await self._poll(limit, start)
+
+    def _goes_the_short_way(self, limit: int, start: int) -> bool:
+        # What is not started at once is noted by the server, which only the long way does.
+        return self._bulk.is_worth_it and start >= limit
 
     async def _take_many(self, limit: int) -> list[Delivery]:
         asked_at = monotonic()
@@ -199,23 +212,22 @@ class StreamReader(Reader):
 
     async def _poll(self, limit: int, start: int) -> list[Delivery]:
         try:
-            kind, rest = await self._ask("receive", limit, start)
+            answer = await self._ask("receive", limit, start)
         except BaseException:
             # The reply may have carried messages: ask for them before anything else.
             self._lost_reply = True
             raise
-        if kind == b"healed":
+        if answer.kind == b"healed":
             alarms.stream_was_gone(self._server.where, inbox=self._inbox.name, held=len(self._held))
             # What is in the new stream is there for the next poll, so do not sleep.
             self._alarm.set()
-        elif kind not in (b"deliveries", b"plain"):
+        elif answer.kind not in (b"deliveries", b"plain"):
             return []
-        if not rest:
+        deliveries = answer.deliveries()
+        if not deliveries:
             return []
-        # Latin-1 reads whatever bytes a stranger may have chosen for an id.
-        deliveries = [_delivery(rest[at].decode("latin-1"), rest[at + 1]) for at in range(0, len(rest), 2)]
         self._hold(deliveries, start)
-        self._bulk.learn(deliveries, plain=kind == b"plain")
+        self._bulk.learn(deliveries, plain=answer.kind == b"plain")
         self._listen_behind(deliveries, limit)
         return deliveries
 
@@ -226,25 +238,21 @@ class StreamReader(Reader):
             self._horizon = self._last_horizon
 
     async def _look(self, limit: int) -> list[int]:
-        kind, counts = await self._ask("look", limit, 0)
-        return [int(count) for count in counts] if kind == b"waiting" else []
+        answer = await self._ask("look", limit, 0)
+        return [int(count) for count in answer.rest] if answer.kind == b"waiting" else []
 
-    async def _ask(self, function: str, limit: int, start: int) -> tuple[bytes, list[bytes]]:
-        asked_at = monotonic()
-        epoch, kind, due, *rest = await self._server.call(
-            function,
-            self._keys,
-            (self._inbox.group, self._consumer, self._milliseconds(), limit, start, len(self._started)),
-            channel=self._receiving,
-        )
-        self._note_epoch(epoch.decode())
-        self._renewed(asked_at)
+    async def _ask(self, function: str, limit: int, start: int) -> Answer:
+        answer = await self._polls.ask(function, limit, start, len(self._started))
+        self._note_epoch(answer.epoch)
+        self._renewed(answer.asked_at)
         # A suspect message waits until nothing else runs here; `settle` rings when that is so.
-        self._draining = kind == b"drain"
-        if kind == b"idle":
-            self._horizon = Horizon(rest, due_at=asyncio.get_running_loop().time() + int(due) / 1000)
+        self._draining = answer.kind == b"drain"
+        if self._draining and not self._started:
+            self._alarm.set()  # it was settled while the answer was on its way
+        if answer.kind == b"idle":
+            self._horizon = Horizon(answer.rest, due_at=asyncio.get_running_loop().time() + answer.due)
             self._last_horizon = self._horizon
-        return kind, rest
+        return answer
 
     def _renewed(self, asked_at: float) -> None:
         # The server renewed the lease when it was asked, or later; how long its answer took is unknown.
@@ -267,66 +275,43 @@ class StreamReader(Reader):
         if not self._lost_reply:
             return
         known = {bare(token) for token in self._held}
-        tokens = await self._server.call("held", self._keys, (self._inbox.group, self._consumer))
+        # Behind the poll that was given up: asked on another connection, it could overtake it.
+        words = (self._inbox.group, self._consumer)
+        tokens = await self._server.call("held", self._keys, words, channel=self._receiving)
         lost = [token.decode() for token in tokens if token.decode() not in known]
         for at in range(0, len(lost), 500):
             await self.settle([Retry(f"{token}/{self._epoch}/", 0, counts=False) for token in lost[at : at + 500]])
         # Not before: a line that breaks once more would leave them to a consumer that does not know of them.
         self._lost_reply = False
 
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep until something may have changed."""
+    async def _sleep(self, seconds: float, wanted: tuple[int, int] | None) -> None:
+        """Sleep until something may have changed; *wanted* is what to ask for as soon as it is heard of."""
         loop = asyncio.get_running_loop()
         if self._horizon is not None:
             seconds = min(seconds, max(0.0, self._horizon.due_at - loop.time()))
-            # One that still waits is kept: it waits behind older entries, so it can only ring too early.
-            if self._listening is None or self._listening.done():
-                self._listening = asyncio.create_task(self._ring_on_entries(self._horizon.ids))
+            self._bell.listen(self._horizon.ids)
         timer = loop.call_later(seconds, self._alarm.set)
+        self._asleep_for = wanted
         try:
             await self._alarm.wait()
         finally:
             timer.cancel()
+            self._asleep_for = None
             self._horizon = None
 
-    async def _ring_on_entries(self, ids: Sequence[bytes]) -> None:
-        streams = [self._layout.stream(self._inbox.name, level) for level in LEVELS]
-        streams.append(self._layout.bell(self._inbox.name))
-        words: tuple[Word, ...] = ("BLOCK", int(MAX_SLEEP * 1000), "STREAMS", *streams, *ids)
-        try:
-            await self._bell.call("XREAD", "COUNT", 1, *words, rings=self._alarm.set)
-        except NotPermitted:
-            # Without that right it looks again and again, but not at full speed.
-            await asyncio.sleep(LOOK_AGAIN)
-        except HivebusError:
-            pass  # the next poll meets the same server, and reports what is wrong
+    def _hear(self) -> None:
+        if self._asleep_for is not None and self._may_begin(*self._asleep_for):
+            self._polls.begin(*self._asleep_for, len(self._started))
         self._alarm.set()
 
-    async def _stop_listening(self) -> None:
-        # The connection is dropped rather than the task cancelled: on Python 3.11 a cancellation can get
-        # lost inside redis-py, and a plain read has taken nothing that could be lost.
-        await self._server.forget(self._bell)
-        if self._listening is not None:
-            await asyncio.wait([self._listening])
+    def _drop_poll(self) -> None:
+        # Its answer may carry messages: ask for them before anything else.
+        self._lost_reply = self._polls.give_up() or self._lost_reply
+
+    def _may_begin(self, limit: int, start: int) -> bool:
+        """Tell whether an ordinary poll is what comes next."""
+        is_looked_first = self._lost_reply or (self._continuity is not None and self._continuity.is_due)
+        return not (self._closed or self._woken or is_looked_first or self._goes_the_short_way(limit, start))
 
     def _milliseconds(self) -> int:
         return int(self._lease * 1000)
-
-
-def _delivery(token: str, data: bytes) -> Delivery:
-    # A token begins with its level, and what is known about earlier attempts stands before it.
-    if token[1] == "/":
-        return Delivery(token if _is_plain(token) else _without_id(token), data, priority=int(token[0]))
-    fate, _, token = token.partition(" ")
-    parts = [int(part) for part in fate.split(",")]
-    return Delivery(token, data, parts[0] + 1, parts[1], parts[2], len(parts) > 3, int(token[0]))
-
-
-def _is_plain(token: str) -> bool:
-    """Tell whether the id in it can be one of a message: a stranger may write anything, and ids are kept as words."""
-    return token.isascii() and token.isprintable() and " " not in token and token.count("/") == 3
-
-
-def _without_id(token: str) -> str:
-    level, entry, epoch, _ = token.split("/", 3)
-    return f"{level}/{entry}/{epoch}/"

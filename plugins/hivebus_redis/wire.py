@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import hiredis
 from redis import exceptions
 from redis.asyncio.connection import Connection, DefaultParser
+
+T = TypeVar("T")
 
 
 class Wire(asyncio.Protocol):
@@ -33,13 +35,14 @@ class Wire(asyncio.Protocol):
         """Whether commands can still be sent."""
         return self._why is None and not self._transport.is_closing()
 
-    async def ask(self, packed: bytes, *, within: float, rings: Callable[[], None] | None = None) -> Any:
-        """Send one packed command and return its answer *within* that many seconds, or raise what redis-py would.
+    def begin(self, packed: bytes, *, within: float, rings: Callable[[], None] | None = None) -> asyncio.Future[Any]:
+        """Send one packed command and return its answer to be: *within* so many seconds, or what redis-py raises.
 
-        A caller that is cancelled leaves the connection whole: the answer is read and dropped.
+        One that is cancelled leaves the connection whole: the answer is read and dropped.
 
         Args:
-            rings: is called as soon as there is an answer, a turn of the loop before the caller has it.
+            rings: is called as soon as there is an answer that is no error, a turn of the loop before whoever waits
+                for it has it.
         """
 
         def take(reply: Any) -> None:
@@ -47,14 +50,14 @@ class Wire(asyncio.Protocol):
                 return
             if isinstance(reply, Exception):
                 answer.set_exception(reply)
-            else:
-                answer.set_result(reply)
+                return
+            answer.set_result(reply)
             if rings is not None:
                 rings()
 
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(take)
-        return await self._send(packed, answer, within=within)
+        return self._send(packed, answer, within=within)
 
     async def ask_all(self, packed: bytes, count: int, *, within: float) -> list[Any]:
         """Send so many commands behind each other and return their answers, with an error where there is none.
@@ -70,8 +73,7 @@ class Wire(asyncio.Protocol):
         replies: list[Any] = []
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.extend([take] * count)
-        got: list[Any] = await self._send(packed, answer, within=within)
-        return got
+        return await self._send(packed, answer, within=within)
 
     def break_off(self, why: Exception) -> None:
         """Drop the connection; whoever waits for an answer gets *why*."""
@@ -93,13 +95,11 @@ class Wire(asyncio.Protocol):
         while self._waiting:
             self._give(self._why)
 
-    async def _send(self, packed: bytes, answer: asyncio.Future[Any], *, within: float) -> Any:
+    def _send(self, packed: bytes, answer: asyncio.Future[T], *, within: float) -> asyncio.Future[T]:
         self._transport.write(packed)
         timer = asyncio.get_running_loop().call_later(within, self._expire, answer)
-        try:
-            return await answer
-        finally:
-            timer.cancel()
+        answer.add_done_callback(lambda _: timer.cancel())
+        return answer
 
     def _give(self, reply: Any) -> None:
         if self._waiting:

@@ -26,6 +26,8 @@ class Proxy:
         self._to_lose = 0
         self._before = False
         self._silent = False
+        self._held_up = b""
+        self._free = threading.Event()
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -44,6 +46,16 @@ class Proxy:
         with self._lock:
             self._pattern, self._to_lose, self._before = b"\r\n%b\r\n" % command.encode(), 1, False
 
+    def hold_calls_of(self, function: str) -> None:
+        """Keep the next call of a server-side function, and what follows on its connection, until `let_go`."""
+        self._held_up = b"_%b\r\n" % function.encode()
+        self._free.clear()
+
+    def let_go(self) -> None:
+        """Let through what is kept."""
+        self._held_up = b""
+        self._free.set()
+
     def lead_to(self, server_socket: str) -> None:
         """Connect whoever comes from now on to another server."""
         self._behind = server_socket
@@ -54,6 +66,7 @@ class Proxy:
 
     def close(self) -> None:
         """Hang up everywhere."""
+        self.let_go()
         self._closed.set()
         self._door.close()
         for thread in self._threads:
@@ -87,6 +100,7 @@ class Proxy:
                         return
                     if self._silent:
                         continue
+                    self._keep_for_a_while(data)
                     doomed = doomed or self._is_to_be_lost(data)
                     if doomed and self._before:
                         self.lost += 1
@@ -101,6 +115,10 @@ class Proxy:
                         return
                     if not self._silent:
                         client.sendall(data)
+
+    def _keep_for_a_while(self, data: bytes) -> None:
+        if self._held_up and self._held_up in data:
+            self._free.wait()
 
     def _is_to_be_lost(self, data: bytes) -> bool:
         with self._lock:

@@ -175,7 +175,7 @@ async def test_a_stream_that_is_no_stream_is_an_error_and_no_crash(room: Room) -
 async def test_saboteur_an_id_that_is_taken_as_it_is_is_kept_as_two(
     room: Room, add: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hivebus_redis.reader._is_plain", lambda token: True)
+    monkeypatch.setattr("hivebus_redis.polls._is_plain", lambda token: True)
     reader = await room.reader(await room.transport())
     add({b"i": b"m-2 m-1", b"d": b"no"})
 

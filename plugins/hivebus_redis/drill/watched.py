@@ -86,7 +86,8 @@ class WatchedReader(StreamReader):
         return answers
 
     async def _take(self, limit: int, start: int) -> list[Delivery]:
-        began = monotonic()
+        # The poll may have left before: whoever heard the bell began it.
+        began = self._polls.leaves_at
         deliveries = await super()._take(limit, start)
         for each in deliveries:
             self.watch.handed[_id(each.token)] = each
