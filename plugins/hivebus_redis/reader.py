@@ -13,8 +13,9 @@ from hivebus.transport import NOTHING_WAITS, DeadLetter, Delivery, Inbox, Reader
 from hivebus_redis import alarms
 from hivebus_redis.bell import Bell
 from hivebus_redis.bulk import Bulk
-from hivebus_redis.connection import Server
+from hivebus_redis.connection import Channel, Server
 from hivebus_redis.continuity import Continuity
+from hivebus_redis.errors import while_away
 from hivebus_redis.horizon import Horizon
 from hivebus_redis.layout import Layout
 from hivebus_redis.polls import Answer, Polls
@@ -73,12 +74,7 @@ class StreamReader(Reader):
 
     async def start(self) -> None:
         """Register the consumer, or go on with its registration."""
-        reply = await self._server.ask(
-            "open",
-            (*self._keys, self._layout.index()),
-            (self._inbox.name, self._inbox.group, self._consumer, self._milliseconds(), self._inbox.policy or ""),
-        )
-        self._epoch = reply.decode()
+        self._epoch = await while_away(self._register, where=self._server.where)
 
     async def receive(self, *, limit: int, start: int, wait: float) -> Sequence[Delivery]:
         """Return deliveries, sleeping until there are any, `wake` is called or *wait* is over."""
@@ -254,6 +250,17 @@ class StreamReader(Reader):
             self._last_horizon = self._horizon
         return answer
 
+    async def _register(self, channel: Channel | None = None) -> str:
+        """Return the present epoch; what is held stays held as long as that is the one that was known."""
+        reply = await self._server.call(
+            "open",
+            (*self._keys, self._layout.index()),
+            (self._inbox.name, self._inbox.group, self._consumer, self._milliseconds(), self._inbox.policy or ""),
+            channel=channel,
+        )
+        epoch: str = reply.decode()
+        return epoch
+
     def _renewed(self, asked_at: float) -> None:
         # The server renewed the lease when it was asked, or later; how long its answer took is unknown.
         self._sure_until = max(self._sure_until, asked_at + self._lease)
@@ -274,8 +281,10 @@ class StreamReader(Reader):
         """Give back what the server handed over in a reply that never arrived."""
         if not self._lost_reply:
             return
+        # Behind the poll that was given up: asked on another connection, this could overtake it. Its answer may have
+        # told of a new epoch, and what came with it can be given back under no other.
+        self._note_epoch(await self._register(self._receiving))
         known = {bare(token) for token in self._held}
-        # Behind the poll that was given up: asked on another connection, it could overtake it.
         words = (self._inbox.group, self._consumer)
         tokens = await self._server.call("held", self._keys, words, channel=self._receiving)
         lost = [token.decode() for token in tokens if token.decode() not in known]

@@ -394,7 +394,7 @@ async def test_saboteur_who_asks_that_on_another_connection_is_told_too_early(
     call = Server.call
 
     async def beside(self: Server, function: str, *words: Any, **options: Any) -> Any:
-        return await call(self, function, *words, **({} if function == "held" else options))
+        return await call(self, function, *words, **({} if function in ("open", "held") else options))
 
     monkeypatch.setattr(Server, "call", beside)
 
