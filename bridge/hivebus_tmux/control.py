@@ -1,4 +1,4 @@
-"""Asks tmux over one client that stays, where a process for each command would cost thirty times as much.
+"""Asks tmux over one client that stays, where a process for each command would cost far more than the command.
 
 The client is attached in control mode: it takes commands line by line, and prints each one's output
 between ``%begin`` and ``%end``. It sees nothing of what windows show, and has no say in their size.

@@ -63,7 +63,7 @@ class SpoolWriter:
                 _log.warning("the spool cannot be used, trying again", extra={"error": str(error)})
                 await pause_unless(self._stopping, PAUSE)
             else:
-                # Not to be woken from: that would cost more than the look, fifty times a second.
+                # Not to be woken from: that would cost more than the look itself, each time.
                 await asyncio.sleep(LOOK_EVERY)
 
     def stop(self) -> None:

@@ -96,10 +96,14 @@ class Ground:
     async def attached(self, agent: str, **options: str) -> TmuxTransport:
         """Return one whose client stays, after some messages to an agent."""
         transport = self.transport(**options)
+        await self.attach(transport, agent)
+        return transport
+
+    async def attach(self, transport: TmuxTransport, agent: str) -> None:
+        """Send messages to an agent until a client stays."""
         while not transport.is_attached:
             assert await transport.publish([message(agent, "before")]) == [Published("stored")]
             await asyncio.sleep(0.01)
-        return transport
 
     async def leave(self) -> None:
         """Close all transports, and see that tmux knows of none of them any more."""

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from hivebus.transport import Published
 from hivebus_tmux import control, conversation
 from hivebus_tmux.control import ControlLine
 from hivebus_tmux.errors import PaneRefused, PaneUnknown
-from hivebus_tmux.runner import Tmux
+from hivebus_tmux.runner import Answer, Tmux
 from hivebus_tmux.text import fingerprint
 
 from .ground import Ground, Window, message, until
@@ -141,6 +142,28 @@ async def test_a_client_that_is_lost_in_the_middle_leaves_it_unknown(line: Contr
     assert answer.code != 0 and not answer.never_reached
 
 
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        (b"%exit\n", None),
+        (b"%begin 1 7 1\nPASTED %0\n%end 1 7 1\n%exit\n", conversation.LOST),
+        (b"%begin 1 7 0\n%end 1 7 0\n%exit\n", None),
+        (b"%exit server exited unexpectedly\n", conversation.LOST),
+        (b"", conversation.LOST),
+    ],
+    ids=["sent_away", "in_the_middle", "before_it", "server_killed", "client_killed"],
+)
+async def test_only_who_was_sent_away_before_it_began_certainly_did_nothing(said: bytes, answer: Answer | None) -> None:
+    ours, theirs = socket.socketpair()
+    talk = conversation.Conversation(ours)
+    await asyncio.get_running_loop().create_connection(lambda: talk, sock=ours)
+    with theirs:
+        asking = asyncio.create_task(talk.ask("paste-buffer", within=3))
+        await asyncio.sleep(0)
+        theirs.sendall(said)
+    assert await asking == answer
+
+
 async def test_a_person_may_send_the_client_away(ground: Ground, window: Window) -> None:
     transport = await ground.attached(AGENT)
     await until(window.is_at_rest, "what was before it arrives")
@@ -159,9 +182,7 @@ async def test_a_server_that_is_there_again_is_attached_to_again(
     (result,) = await transport.publish([message(AGENT, "nobody is there")])
     assert isinstance(result, PaneRefused) and result.reason == "no_server"
     again = ground.open(AGENT)
-    while not transport.is_attached:
-        assert await transport.publish([message(AGENT, "before")]) == [Published("stored")]
-        await asyncio.sleep(0.01)
+    await ground.attach(transport, AGENT)
     await until(again.is_at_rest, "what was before it arrives")
     await deliver(transport, again, message(AGENT, "hello again"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Sequence
 from random import Random
-from time import monotonic, sleep
+from time import monotonic
 
 from hivebus.errors import HivebusError
 from hivebus_redis.drill.crew import Member
@@ -75,5 +75,4 @@ def _await_back(exercise: Exercise, held: set[str], *, since: float) -> None:
     while monotonic() < deadline:
         if held <= {line.id for line in exercise.lines() if line.kind == "D" and line.at > since}:
             return
-        exercise.tend()
-        sleep(PAUSE)
+        exercise.rest(PAUSE)
