@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from hivebus.transport import Scheme
+from hivebus.scheme import Scheme
 
 FORMAT = 3
 
