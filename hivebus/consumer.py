@@ -143,6 +143,8 @@ class Consumer:
                 continue
             pause = FIRST_PAUSE
             self._take(deliveries)
+            # A handler runs before it is asked for more.
+            await asyncio.sleep(0)
 
     def _take(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:

@@ -12,7 +12,7 @@ from hivebus.consumer import Consumer
 from hivebus.message import Message
 from hivebus.transport import Delivery
 
-from .flaky import Backwards, FlakyTransport, Serving, running, until
+from .flaky import Backwards, FlakyReader, FlakyTransport, Serving, running, until
 
 
 async def never_more_at_once(bus: Bus, *, allowed: int) -> None:
@@ -95,3 +95,23 @@ async def test_without_their_levels_the_order_would_be_that_of_the_hand_out() ->
     """Saboteur: one queue for all levels."""
     handled = await handled_in_order(FlakyTransport(reads=Levelless), concurrency=1)
     assert handled[0] == "low"
+
+
+async def test_a_handler_runs_before_more_is_asked_for() -> None:
+    log: list[str] = []
+
+    class Noting(FlakyReader):
+        async def receive(self, *, limit: int, start: int, wait: float) -> Sequence[Delivery]:
+            log.append("asked")
+            return await super().receive(limit=limit, start=start, wait=wait)
+
+    async with Bus("memory://", agent="dev", plugins=[Serving(FlakyTransport(reads=Noting))]) as bus:
+
+        @bus.on()
+        async def handle(message: Message) -> None:
+            log.append("handled")
+
+        await bus.send("dev", "x")
+        async with running(bus):
+            await until(lambda: log.count("asked") == 2)
+    assert log[:3] == ["asked", "handled", "asked"]
