@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from hiredis import pack_command
@@ -15,12 +15,14 @@ from redis.backoff import NoBackoff
 from hivebus.errors import ConfigError, HivebusError, Unavailable, Unsupported
 from hivebus_redis import alarms
 from hivebus_redis.address import Address
-from hivebus_redis.errors import is_demoted, translated, while_away, while_starting
+from hivebus_redis.errors import RAISED, is_demoted, translate, translated, while_away, while_starting
 from hivebus_redis.library import read_prefix, read_source
 from hivebus_redis.wire import Wire
 
 CONNECT_TIMEOUT = 2.0
 REPLY_TIMEOUT = 5.0
+HEALED = (Unsupported, Unavailable)
+"""What may be made possible again, and is tried once more then."""
 T = TypeVar("T")
 Word = str | bytes | int
 # The stubs of hiredis take one word only.
@@ -56,8 +58,10 @@ class Channel:
 
     async def end(self, begun: asyncio.Future[Any]) -> Any:
         """Return the reply to a command that was begun, or raise what `call` does."""
-        with translated(self._where):
+        try:
             return await begun
+        except RAISED as error:
+            raise translate(error, self._where) from error
 
     @property
     def wire(self) -> Wire | None:
@@ -161,10 +165,12 @@ class Server:
         self, keys: Sequence[str], args: Sequence[Word], *, copies: int, within_ms: int
     ) -> tuple[Any, int]:
         """Call the ``publish`` function; return its reply, and how many replicas had it in time."""
-        words = self.words("publish", keys, args)
-        reply, confirmed = await self._healed(
-            self.publishing, lambda: self.publishing.call_all(words, ("WAIT", copies, within_ms))
-        )
+        both = self.words("publish", keys, args), ("WAIT", copies, within_ms)
+        try:
+            reply, confirmed = await self.publishing.call_all(*both)
+        except HEALED as error:
+            await self._heal(self.publishing, error)
+            reply, confirmed = await self.publishing.call_all(*both)
         return reply, confirmed
 
     async def call(
@@ -179,8 +185,11 @@ class Server:
         """Call one of the functions of our library, unless that was *begun* on the channel, and return its reply."""
         asked = channel or self._asking
         words = self.words(function, keys, args)
-        first = None if begun is None else asked.end(begun)
-        return await self._healed(asked, lambda: asked.call(*words), first=first)
+        try:
+            return await (asked.call(*words) if begun is None else asked.end(begun))
+        except HEALED as error:
+            await self._heal(asked, error)
+        return await asked.call(*words)
 
     async def ask(self, function: str, keys: Sequence[str], args: Sequence[Word]) -> Any:
         """Call a function that may be called twice: again while the server is away, for a bounded time."""
@@ -208,15 +217,6 @@ class Server:
         await self.publishing.connect()
         # Asked first: a server that is out of memory, or that keeps loading to its operator, refuses to load them.
         await self.call("ping", (), (), channel=self.publishing)
-
-    async def _healed(
-        self, channel: Channel, ask: Callable[[], Awaitable[T]], *, first: Awaitable[T] | None = None
-    ) -> T:
-        try:
-            return await (first or ask())
-        except (Unsupported, Unavailable) as error:
-            await self._heal(channel, error)
-        return await ask()
 
     async def _heal(self, channel: Channel, error: HivebusError) -> None:
         """Make what failed possible, or raise *error*."""

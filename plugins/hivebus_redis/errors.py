@@ -18,6 +18,16 @@ PATIENCE = 10.0
 """Seconds for which a server that is starting is waited for."""
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
+# Not all of redis-py's exceptions are a RedisError. A host name that cannot be looked up is a UnicodeError.
+RAISED = (
+    exceptions.RedisError,
+    exceptions.RedisClusterException,
+    exceptions.ChildDeadlockedError,
+    exceptions.IncorrectPolicyType,
+    OSError,
+    UnicodeError,
+)
+"""All that a call of redis-py may raise because of a server or of the way to it."""
 T = TypeVar("T")
 _CLUSTER = (
     Unsupported,
@@ -54,7 +64,7 @@ def translated(where: str, *, connecting: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except (*_RAISED, OSError, UnicodeError) as error:
+    except RAISED as error:
         raise translate(error, where, connecting=connecting) from error
 
 
@@ -172,13 +182,6 @@ def _code(error: Exception) -> str:
     return _CODES.get(type(error)) or text.partition(" ")[0].lstrip("-")
 
 
-# Not all of redis-py's exceptions are a RedisError. A host name that cannot be looked up is a UnicodeError.
-_RAISED = (
-    exceptions.RedisError,
-    exceptions.RedisClusterException,
-    exceptions.ChildDeadlockedError,
-    exceptions.IncorrectPolicyType,
-)
 _LOST = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,

@@ -19,17 +19,26 @@ class Horizon:
     """
 
     def __init__(self, ids: Sequence[bytes], *, due_at: float) -> None:
-        self.ids = list(ids)
         self.due_at = due_at
+        self._ids = list(ids)
+        self._handed: dict[str, str] = {}
 
     def move_behind(self, deliveries: Sequence[Delivery]) -> None:
         """Take note of entries that were handed over; those of earlier attempts are older and change nothing."""
         # Of each level only the last one matters, and a token begins with its level.
-        for token in {delivery.token[0]: delivery.token for delivery in deliveries}.values():
+        self._handed.update({delivery.token[0]: delivery.token for delivery in deliveries})
+
+    @property
+    def ids(self) -> Sequence[bytes]:
+        """The last entries that are known, highest level first, then the bell's."""
+        # Looked at only here: a handler waits for what was handed over, and nobody for this.
+        for token in self._handed.values():
             level, entry, _ = token.split("/", 2)
             at = LEVELS.index(int(level))
-            if _order(entry) > _order(self.ids[at].decode()):
-                self.ids[at] = entry.encode()
+            if _order(entry) > _order(self._ids[at].decode()):
+                self._ids[at] = entry.encode()
+        self._handed.clear()
+        return self._ids
 
 
 def _order(entry: str) -> tuple[int, int]:

@@ -41,17 +41,20 @@ def published(
     inbox: str, reply: Sequence[bytes], limits: Limits, *, durability: str | None = None
 ) -> list[Published | HivebusError]:
     """Return one result per message of a ``publish`` call, on a server that gives this *durability*."""
-    readers, idle, routes = (int(number) for number in reply[0].split())
+    readers, idle, routes = map(int, reply[0].split())
     seconds = None if idle < 0 else idle / 1000
     stored = Published("stored", "accepted", seconds, readers, durability=durability, routes=routes)
+    letters = reply[1]
+    if letters.count(b"1") == len(letters):
+        return [stored] * len(letters)
     answers: dict[int, Published | HivebusError] = {
         ord("1"): stored,
         ord("2"): stored._replace(state="duplicate"),
         ord("3"): stored._replace(state="scheduled"),
     }
-    if b"0" in reply[1]:
+    if b"0" in letters:
         answers[ord("0")] = _full(inbox, reply[2], limits)
-    return [answers[letter] for letter in reply[1]]
+    return [answers[letter] for letter in letters]
 
 
 def _full(inbox: str, facts: bytes, limits: Limits) -> QueueFull:
