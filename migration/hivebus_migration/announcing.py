@@ -65,7 +65,7 @@ class Announcing:
         self._session = os.urandom(8).hex()
 
     def departs(self, departure: Departure) -> None:
-        """Announce a batch that is with the acting legs now; what was announced before is not again."""
+        """Announce a batch in a moment, when the acting legs have it; what was announced before is not again."""
         if not self._departures:
             asyncio.get_running_loop().call_later(AFTER_THE_SENDER, self.catch_up)
         self._departures.append(departure)

@@ -15,6 +15,9 @@ from hivebus.roads import open_roads
 from hivebus_migration.bridge import Bridge, Summary
 from hivebus_migration.bridge_lock import BridgeLock
 
+GIVES_WAY = 10
+"""By how much less urgent its work is than that of agents, as `nice` counts."""
+
 
 @group("bridge", examples=["hivebus bridge run", "hivebus bridge run --json > bridge.json"])
 def bridge() -> None:
@@ -30,7 +33,8 @@ def run(app: App) -> ExitCode:
 
     While it runs, senders leave their copies for the legacy leg beside the ledger and are done. It also
     reads the shadow inboxes of the agents in stage dualwrite, so that both legs can be compared. Either
-    server may be away: it is waited for. A copy that is older than 30 s is given up.
+    server may be away: it is waited for. A copy that is older than 30 s is given up. It gives way to
+    agents: where the processor is busy, copies wait and senders do not.
     """
     ledger = Path(app.settings.ledger_path())
     with BridgeLock(ledger):
@@ -49,6 +53,8 @@ async def _run(app: App, ledger: Path) -> Summary:
         loop.add_signal_handler(number, stop.set)
     # In a thread, since starting the embedded server blocks.
     bridge = Bridge(await asyncio.to_thread(open_roads, app.settings), ledger=ledger)
+    # Not before: a server that was started with it does not give way to anybody.
+    os.nice(GIVES_WAY)
 
     def ready() -> None:
         warn(f"hivebus: the bridge is ready: process {os.getpid()}, {_state(bridge)}, ledger {ledger}")

@@ -30,7 +30,7 @@ from hivebus_migration.ledger import Ledger
 from hivebus_migration.ledger_closing import close_ledger
 from hivebus_migration.leg import Leg
 from hivebus_migration.offering import Delegating, Offer, offering
-from hivebus_migration.plans import Plans
+from hivebus_migration.plans import Course, Plans
 from hivebus_migration.stage_cache import StageCache
 from hivebus_migration.stage_file import StageFile
 from hivebus_migration.watched_reader import WatchedReader
@@ -131,8 +131,7 @@ class DualWrite(Delegating):
         """Hand a batch to the legs that act, and copies to the others; return what the acting legs answered."""
         plans = [self._plans.of(item) for item in batch]
         departure = Departure(batch, plans)
-        # Not before the request is on its way: no sender waits for what is written down about its message.
-        asyncio.get_running_loop().call_soon(self._announcing.departs, departure)
+        self._announcing.departs(departure)
         acting = plans[0].course.acting
         if len(plans) == 1 or all(plan.course.acting is acting for plan in plans):
             answers = await acting.publish(batch)
@@ -140,9 +139,7 @@ class DualWrite(Delegating):
         else:
             answers = await self._act_on_both(departure)
         return [
-            answer._replace(leg=plan.course.acting.name, others=plan.course.others)
-            if isinstance(answer, Published)
-            else answer
+            _by_road(answer, plan.course) if isinstance(answer, Published) else answer
             for answer, plan in zip(answers, plans, strict=True)
         ]
 
@@ -192,3 +189,9 @@ class DualWrite(Delegating):
             # While the other leg acts, what comes this way goes to the shadow inbox, which this does not read.
             expects=self._stages.of(inbox.name).main_acts,
         )
+
+
+def _by_road(answer: Published, course: Course) -> Published:
+    # What `_replace` does as well, at half the price: one is made per message.
+    state, evidence, idle, readers, _, _, durability, heard, routes = answer
+    return Published(state, evidence, idle, readers, course.acting.name, course.others, durability, heard, routes)

@@ -314,6 +314,23 @@ def test_a_signal_ends_it_with_all_written_down(hivebus: Hivebus, bridge: Progra
     assert contents(hivebus.folder, "ops") == ["compared"]
 
 
+def test_it_gives_way_to_agents(bridge: Program) -> None:
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, bridge.process.pid) == min(19, mine + 10)
+
+
+def test_a_server_that_it_starts_gives_way_to_nobody(hivebus: Hivebus) -> None:
+    del hivebus.env["HIVEBUS_URL"]
+    program = hivebus.start("bridge", "run")
+    try:
+        program.until_said("the bridge is ready")
+        started = json.loads(hivebus.ok("up", "--json"))["pid"]
+        assert os.getpriority(os.PRIO_PROCESS, started) == os.getpriority(os.PRIO_PROCESS, 0)
+    finally:
+        program.end()
+        hivebus.ok("down")
+
+
 def test_a_second_one_exits_with_1_and_names_the_first(hivebus: Hivebus, bridge: Program) -> None:
     done = hivebus("bridge", "run")
     assert done.returncode == 1
