@@ -25,20 +25,24 @@ class Horizon:
 
     def move_behind(self, deliveries: Sequence[Delivery]) -> None:
         """Take note of entries that were handed over; those of earlier attempts are older and change nothing."""
+        self._move()
         # Of each level only the last one matters, and a token begins with its level.
-        self._handed.update({delivery.token[0]: delivery.token for delivery in deliveries})
+        self._handed = {delivery.token[0]: delivery.token for delivery in deliveries}
 
     @property
     def ids(self) -> Sequence[bytes]:
         """The last entries that are known, highest level first, then the bell's."""
-        # Looked at only here: a handler waits for what was handed over, and nobody for this.
+        self._move()
+        return self._ids
+
+    def _move(self) -> None:
+        # Put off until somebody asks, or the next ones come: a handler waits for what was handed over.
         for token in self._handed.values():
             level, entry, _ = token.split("/", 2)
             at = LEVELS.index(int(level))
             if _order(entry) > _order(self._ids[at].decode()):
                 self._ids[at] = entry.encode()
-        self._handed.clear()
-        return self._ids
+        self._handed = {}
 
 
 def _order(entry: str) -> tuple[int, int]:

@@ -31,6 +31,13 @@ def test_an_older_entry_that_came_again_moves_nothing() -> None:
     assert horizon.ids[2] == b"1000-10"
 
 
+def test_what_comes_again_behind_something_new_takes_nothing_back() -> None:
+    horizon = Horizon(IDLE, due_at=0.0)
+    horizon.move_behind(handed("3/1000-9"))
+    horizon.move_behind(handed("3/1000-4"))
+    assert horizon.ids[2] == b"1000-9"
+
+
 def test_what_it_was_given_stays_as_it_is() -> None:
     ids = list(IDLE)
     horizon = Horizon(ids, due_at=0.0)
