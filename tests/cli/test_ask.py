@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,12 +111,16 @@ def test_what_waits_can_be_answered_and_not_acked(hivebus: Any) -> None:
     assert hivebus.ok("reply", "m-1", "no time", *DEV).rows[0][1:] == ["sender", "stored", "-"]
 
 
-def test_what_a_process_works_on_is_not_acked_from_outside(hivebus: Any, redis_server: Any) -> None:
+def test_what_a_process_works_on_is_not_acked_from_outside(hivebus: Any, tmp_path: Path) -> None:
     hivebus.send("dev", "do it", "--id", "m-1")
-    work = hivebus.start("receive", *DEV, "--exec", "sleep 60", "--lease", "60s")
+    command = "while [ ! -e go ]; do sleep 0.05; done"
+    work = hivebus.start("receive", *DEV, "--exec", command, "--lease", "60s")
     hivebus.eventually(lambda: hivebus.queue("dev")["in_flight"], what="somebody works on it")
     hivebus.ok("reply", "m-1", "it takes a while", *DEV)
-    hivebus.end(work, signal.SIGKILL)
+    work.kill()
+    # What it had started still holds its output.
+    (tmp_path / "go").touch()
+    work.communicate(timeout=60)
     assert len(letters_of(hivebus, "sender")) == 1
 
 
