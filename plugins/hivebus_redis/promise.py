@@ -55,7 +55,7 @@ class Promise:
     @property
     def is_due(self) -> bool:
         """Whether it is time to look."""
-        return self.is_unknown or monotonic() >= self._due_at
+        return self.is_unknown or self.is_old
 
     @property
     def is_unknown(self) -> bool:
@@ -66,6 +66,11 @@ class Promise:
     def is_in_doubt(self) -> bool:
         """Whether to look before anything is stored: the server may be another, or a level was asked for."""
         return self.is_unknown or (self.wanted is not None and monotonic() >= self._due_at)
+
+    @property
+    def is_old(self) -> bool:
+        """Whether what is known is older than it should be."""
+        return monotonic() >= self._due_at
 
     @property
     def is_stale(self) -> bool:

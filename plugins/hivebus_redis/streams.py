@@ -145,7 +145,7 @@ class RedisStreams(RedisInspection, RedisRetention, RedisDirectory, RedisQuotas,
         # Once a second and on each new connection; no await in between, so that batches keep their order.
         if self._promise.is_in_doubt:
             await self._look()
-        elif self._promise.is_due or self._continuity.is_due:
+        elif self._promise.is_old or self._continuity.is_due:
             self._look_meanwhile()
         is_stale = self._promise.is_stale
         server = self._server

@@ -5,13 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import hiredis
 from redis import exceptions
 from redis.asyncio.connection import Connection, DefaultParser
 
 T = TypeVar("T")
+
+
+class _Waiting(NamedTuple):
+    """Who waits for an answer.
+
+    Attributes:
+        take: is given it; answer: done when nobody waits any more; until: time of the loop at which it is late.
+    """
+
+    take: Callable[[Any], None]
+    answer: asyncio.Future[Any]
+    until: float
 
 
 class Wire(asyncio.Protocol):
@@ -24,7 +36,8 @@ class Wire(asyncio.Protocol):
 
     def __init__(self, connection: Connection) -> None:
         self._reader = hiredis.Reader(protocolError=exceptions.InvalidResponse, replyError=DefaultParser.parse_error)
-        self._waiting: deque[Callable[[Any], None]] = deque()
+        self._waiting: deque[_Waiting] = deque()
+        self._watch: asyncio.TimerHandle | None = None
         self._why: Exception | None = None
         # redis-py offers no way to hand over a connection that it has made.
         self._transport: asyncio.WriteTransport = connection._writer.transport  # type: ignore[union-attr] # noqa: SLF001
@@ -56,8 +69,7 @@ class Wire(asyncio.Protocol):
                 rings()
 
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(take)
-        return self._send(packed, answer, within=within)
+        return self._send(packed, 1, take, answer, within=within)
 
     async def ask_all(self, packed: bytes, count: int, *, within: float) -> list[Any]:
         """Send so many commands behind each other and return their answers, with an error where there is none.
@@ -72,8 +84,7 @@ class Wire(asyncio.Protocol):
 
         replies: list[Any] = []
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._waiting.extend([take] * count)
-        return await self._send(packed, answer, within=within)
+        return await self._send(packed, count, take, answer, within=within)
 
     def break_off(self, why: Exception) -> None:
         """Drop the connection; whoever waits for an answer gets *why*."""
@@ -92,19 +103,35 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Tell everybody who waits."""
         self._why = self._why or exceptions.ConnectionError(str(error) if error else "the server closed the connection")
+        if self._watch is not None:
+            self._watch.cancel()
         while self._waiting:
             self._give(self._why)
 
-    def _send(self, packed: bytes, answer: asyncio.Future[T], *, within: float) -> asyncio.Future[T]:
+    def _send(
+        self, packed: bytes, count: int, take: Callable[[Any], None], answer: asyncio.Future[T], *, within: float
+    ) -> asyncio.Future[T]:
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(take, answer, loop.time() + within)
+        self._waiting.extend([waiting] * count)
         self._transport.write(packed)
-        timer = asyncio.get_running_loop().call_later(within, self._expire, answer)
-        answer.add_done_callback(lambda _: timer.cancel())
+        if self._watch is None:
+            self._watch = loop.call_at(waiting.until, self._look)
         return answer
 
     def _give(self, reply: Any) -> None:
         if self._waiting:
-            self._waiting.popleft()(reply)
+            self._waiting.popleft().take(reply)
 
-    def _expire(self, answer: asyncio.Future[Any]) -> None:
-        if not answer.done():
+    def _look(self) -> None:
+        """Break the connection if an answer is late; else look again when the next one would be."""
+        # One timer for all: they come in their order, and one each would cost as much as the rest of a call.
+        self._watch = None
+        first = next((each for each in self._waiting if not each.answer.done()), None)
+        if first is None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() >= first.until:
             self.break_off(exceptions.TimeoutError("no answer in time"))
+        else:
+            self._watch = loop.call_at(first.until, self._look)
