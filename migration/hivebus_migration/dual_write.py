@@ -30,7 +30,7 @@ from hivebus_migration.ledger import Ledger
 from hivebus_migration.ledger_closing import close_ledger
 from hivebus_migration.leg import Leg
 from hivebus_migration.offering import Delegating, Offer, offering
-from hivebus_migration.plans import Course, Plans
+from hivebus_migration.plans import Plans
 from hivebus_migration.stage_cache import StageCache
 from hivebus_migration.stage_file import StageFile
 from hivebus_migration.watched_reader import WatchedReader
@@ -139,7 +139,9 @@ class DualWrite(Delegating):
         else:
             answers = await self._act_on_both(departure)
         return [
-            _by_road(answer, plan.course) if isinstance(answer, Published) else answer
+            answer._replace(leg=plan.course.acting.name, others=plan.course.others)
+            if isinstance(answer, Published)
+            else answer
             for answer, plan in zip(answers, plans, strict=True)
         ]
 
@@ -189,9 +191,3 @@ class DualWrite(Delegating):
             # While the other leg acts, what comes this way goes to the shadow inbox, which this does not read.
             expects=self._stages.of(inbox.name).main_acts,
         )
-
-
-def _by_road(answer: Published, course: Course) -> Published:
-    # What `_replace` does as well, at half the price: one is made per message.
-    state, evidence, idle, readers, _, _, durability, heard, routes = answer
-    return Published(state, evidence, idle, readers, course.acting.name, course.others, durability, heard, routes)

@@ -35,8 +35,6 @@ class Leg:
         self.driver = publisher.driver if isinstance(publisher, Rendering) else "direct"
         self.capabilities: Capabilities | None = None
         self.error: HivebusError = Unavailable(f"the {name} leg is not connected", hint="await connect()")
-        # Asked for each message: most transports have one lane for all.
-        self._only_lane = (name, None) if type(publisher).lane is Publisher.lane else None
         self._connecting: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
 
@@ -69,7 +67,7 @@ class Leg:
 
     def lane(self, item: Outgoing) -> Hashable:
         """Return what *item* queues behind on this leg."""
-        return self._only_lane or (self.name, self.publisher.lane(item))
+        return self.name, self.publisher.lane(item)
 
     async def publish(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
         """Hand a batch over; return one result per item, in order. Raises no `HivebusError`."""

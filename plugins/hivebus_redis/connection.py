@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from hiredis import pack_command
 from redis import exceptions
@@ -23,7 +23,6 @@ CONNECT_TIMEOUT = 2.0
 REPLY_TIMEOUT = 5.0
 HEALED = (Unsupported, Unavailable)
 """What may be made possible again, and is tried once more then."""
-T = TypeVar("T")
 Word = str | bytes | int
 # The stubs of hiredis take one word only.
 _pack = cast(Callable[[tuple[Word, ...]], bytes], pack_command)

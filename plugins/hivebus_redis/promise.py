@@ -65,7 +65,7 @@ class Promise:
     @property
     def is_in_doubt(self) -> bool:
         """Whether to look before anything is stored: the server may be another, or a level was asked for."""
-        return self.is_unknown or (self.wanted is not None and monotonic() >= self._due_at)
+        return self.is_unknown or (self.wanted is not None and self.is_old)
 
     @property
     def is_old(self) -> bool:

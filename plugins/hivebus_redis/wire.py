@@ -125,7 +125,7 @@ class Wire(asyncio.Protocol):
 
     def _look(self) -> None:
         """Break the connection if an answer is late; else look again when the next one would be."""
-        # One timer for all: they come in their order, and one each would cost as much as the rest of a call.
+        # One timer for all, since answers come in their order: one each would be set and taken back for every message.
         self._watch = None
         first = next((each for each in self._waiting if not each.answer.done()), None)
         if first is None:
