@@ -52,7 +52,7 @@ class Request:
             else:
                 self._add(index, item, level, entry, message_id)
         for level, (entries, ids, indexes) in self._acks.items():
-            self.args += ("A", level, len(entries), *entries, *ids)
+            self.args += ("A", level, len(entries), *entries, " ".join(ids))
             self._order += indexes
             self._final.update(indexes)
         if self.keys:

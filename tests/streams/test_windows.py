@@ -134,6 +134,36 @@ async def test_every_kind_of_ack_begins_the_window(room: Room) -> None:
     assert room.redis.keys(room.key("id:*")) == []
 
 
+async def attempts_of_those_acked_together(room: Room) -> list[int]:
+    """Ack four at once: a stranger's without an id, one at its first attempt and two at their second."""
+    transport = await room.transport()
+    reader = await room.reader(transport)
+    room.redis.xadd(room.key("q:2"), {"d": "x"})
+    await publish(transport, outgoing("first"), outgoing("second"), outgoing("third"))
+    again = [each for each in await take(reader, 4) if ids([each]) in (["second"], ["third"])]
+    await reader.settle([Retry(each.token, 0) for each in again])
+    back = await take(reader, 2)
+
+    held = sorted(reader._held, key=lambda token: token.split("/")[1])
+    assert {each.token for each in back} < set(held) and len(held) == 4
+    assert await reader.settle([Ack(token) for token in held]) == ["done"] * 4
+    return [row.attempts for row in await transport.locate(["first", "second", "third"], ["pm"])]
+
+
+async def test_what_is_acked_together_keeps_each_count_under_its_own_id(room: Room) -> None:
+    assert await attempts_of_those_acked_together(room) == [1, 2, 2]
+    (batch,) = (fields["i"] for _, fields in room.redis.xrange(room.key("done")))
+    assert batch.split() == ["first", "second", "third"]
+
+
+async def test_saboteur_ids_that_are_counted_without_the_missing_one_take_the_count_of_another(
+    redis_room: Room, change_library: Callable[..., None]
+) -> None:
+    change_library(("'(%S*) ') do", "'(%S+) ') do"))
+
+    assert await attempts_of_those_acked_together(redis_room) == [1, 1, 2]
+
+
 async def test_a_dead_letter_is_remembered_for_as_long_as_it_is_kept(room: Room) -> None:
     transport = await room.transport()
     reader = await room.reader(transport)

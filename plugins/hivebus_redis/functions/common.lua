@@ -201,9 +201,10 @@ local function close_fate(k, token, id)
   if attempts > 0 and id ~= '' then redis.call('SET', k.id .. id, 'a' .. (attempts + 1)) end
 end
 
--- The dedup window of settled ids. A key with a time to live each would cost more than the rest of an ack.
+-- The dedup window of settled ids, with a space between. A key with a time to live each would cost more than the rest
+-- of an ack.
 local function settle_ids(k, ids)
-  if #ids > 0 then redis.call('XADD', k.done, '*', 'i', table.concat(ids, ' ')) end
+  if string.find(ids, '%S') then redis.call('XADD', k.done, '*', 'i', ids) end
 end
 
 -- Forgets ids whose window is over.

@@ -1,7 +1,7 @@
 -- settle: KEYS = meta, then the meta keys of inboxes that replies go to, behind that of a temporary one that of its
 -- agent, and the index of inboxes last.
 -- ARGV = group, consumer, epoch, lease, then operations:
---   A level count entry... id...          acknowledged
+--   A level count entry... ids            acknowledged; the ids in one word with a space between, in the same order
 --   a level entry id                      acknowledged, not held by the caller's process: the answer tells whether it was
 --   P level entry id outcome key level id data ttl  acknowledged together with what its handler returned, and with
 --                                         a reply into the inbox of KEYS[key]; either may be missing: "", and 0 as key
@@ -21,7 +21,7 @@ local function done_with(k, level, entry, id)
   local token = level .. '/' .. entry
   forget_marks(k, token)
   close_fate(k, token, id)
-  if id ~= '' then settle_ids(k, { id }) end
+  settle_ids(k, id)
 end
 
 local function forget_many(k, level, args, first, count, has)
@@ -30,21 +30,23 @@ local function forget_many(k, level, args, first, count, has)
   if has.fetched then redis.call('SREM', k.fetched, unpack(tokens)) end
   if has.alone then redis.call('SREM', k.alone, unpack(tokens)) end
   if has.fate then
-    for i, token in ipairs(tokens) do close_fate(k, token, args[first + count + i - 1]) end
+    local nth = 0
+    for id in string.gmatch(args[first + count] .. ' ', '(%S*) ') do
+      nth = nth + 1
+      close_fate(k, tokens[nth], id)
+    end
   end
 end
 
+-- A message of a hundred costs a word for its entry: its id is read only when its time is over.
 local function ack_many(k, args, at, has)
   local level, count = args[at + 1], tonumber(args[at + 2])
   local first = at + 3
-  redis.call('XACK', k.q .. level, k.group, unpack(args, first, first + count - 1))
-  local ids = {}
-  for i = first + count, first + 2 * count - 1 do
-    if args[i] ~= '' then ids[#ids + 1] = args[i] end
-  end
-  settle_ids(k, ids)
+  local ids = first + count
+  redis.call('XACK', k.q .. level, k.group, unpack(args, first, ids - 1))
+  settle_ids(k, args[ids])
   if has.fetched or has.alone or has.fate then forget_many(k, level, args, first, count, has) end
-  return first + 2 * count, string.rep('d', count)
+  return ids + 1, string.rep('d', count)
 end
 
 local function retry(k, level, entry, consumer, delay, counts, now)
