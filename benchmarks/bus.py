@@ -6,12 +6,11 @@ import asyncio
 from time import perf_counter, time
 from typing import cast
 
-from benchmarks.raw import TICKS
+from benchmarks.raw import TICKS, UNDER_WAY
 from hivebus import Bus, Message, Receipt, registry
 from hivebus.opening import connect
 from hivebus.transport import Directory
 
-TASKS = 50
 CONTENT = "x" * 200
 
 
@@ -24,7 +23,7 @@ async def produce(url: str, count: int) -> float:
             for _ in range(share):
                 await bus.send("consumer", CONTENT)
 
-        await asyncio.gather(*(work(count // TASKS) for _ in range(TASKS)))
+        await asyncio.gather(*(work(count // UNDER_WAY) for _ in range(UNDER_WAY)))
         return perf_counter() - began
 
 

@@ -7,18 +7,21 @@ from time import perf_counter, time
 
 from redis.asyncio import Redis
 
-BATCH = 100
+UNDER_WAY = 50
+"""Messages that are sent and not answered yet, here and through hivebus: see docs/decisions/0023."""
+READ = 100
+"""The most messages that a consumer is given at once."""
 TICKS = 500
 """Bursts per second of a paced producer."""
 
 
 async def produce(url: str, count: int, payload: bytes, *, rate: float | None = None) -> float:
-    """XADD in pipelines of 100, paced when *rate* (messages per second) is given; return the seconds."""
+    """XADD in pipelines of fifty, paced when *rate* (messages per second) is given; return the seconds."""
     client = Redis.from_url(url)
     began = perf_counter()
     sent = 0
     while sent < count:
-        size = min(BATCH if rate is None else max(1, int(rate / TICKS)), count - sent)
+        size = min(UNDER_WAY if rate is None else max(1, int(rate / TICKS)), count - sent)
         pipeline = client.pipeline(transaction=False)
         for _ in range(size):
             pipeline.xadd("raw", {"d": payload, "t": repr(time())})
@@ -31,7 +34,7 @@ async def produce(url: str, count: int, payload: bytes, *, rate: float | None = 
 
 
 async def consume(url: str, count: int) -> list[float]:
-    """XREADGROUP 100 at a time, one handler call each, XACK in a pipeline; return each latency in seconds."""
+    """XREADGROUP a hundred at a time, one handler call each, XACK in a pipeline; return each latency in seconds."""
     client = Redis.from_url(url, socket_timeout=None)
     latencies: list[float] = []
 
@@ -39,7 +42,7 @@ async def consume(url: str, count: int) -> list[float]:
         latencies.append(time() - float(fields[b"t"]))
 
     while len(latencies) < count:
-        read = await client.xreadgroup("main", "c", {"raw": ">"}, count=BATCH, block=1000)
+        read = await client.xreadgroup("main", "c", {"raw": ">"}, count=READ, block=1000)
         for _, entries in read if isinstance(read, list) else read.items():
             pipeline = client.pipeline(transaction=False)
             for entry, fields in entries:
