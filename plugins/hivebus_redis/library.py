@@ -11,6 +11,7 @@ from zlib import crc32
 
 PARTS = (
     "common",
+    "find",
     "forward",
     "depth",
     "publish",

@@ -156,8 +156,8 @@ async def test_saboteur_a_stream_that_is_cut_to_its_limit_loses_unread_messages(
 ) -> None:
     change_library(
         (
-            "redis.call('XADD', stream, '*', 'i', id, 'd', data), level)",
-            "redis.call('XADD', stream, 'MAXLEN', '3', '*', 'i', id, 'd', data), level)",
+            "return redis.call('XADD', stream, '*', 'i', id, 'd', data)\n",
+            "return redis.call('XADD', stream, 'MAXLEN', '3', '*', 'i', id, 'd', data)\n",
         ),
         ("elseif count + 1 > max_count or bytes + #data > max_bytes then", "elseif false then"),
     )

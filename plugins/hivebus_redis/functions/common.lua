@@ -16,8 +16,9 @@
 --   consumers     hash consumer -> "epoch,lease" ; a new registration is a new epoch. With ",ms" behind it, it is left
 --                 alone until then though its lease is over
 --   dlq           stream of dead letters
---   id:<id>       digits "<ms><4 digits seq><level>" of its entry, "s" scheduled, "d<entry>" dead, "c" cancelled,
---                 "a<attempts>" acknowledged after more than one, "o<attempts>:<outcome>" acknowledged with that
+--   id:<id>       digits "<ms><4 digits seq><level>" of its entry, with a minus of the last one of its batch (see
+--                 find.lua), "s" scheduled, "d<entry>" dead, "c" cancelled, "a<attempts>" acknowledged after more than
+--                 one, "o<attempts>:<outcome>" acknowledged with that
 --   bell          stream of one entry, added to when idle readers should look again
 --   done          stream, one entry per batch of acks: the ids whose dedup window begins then
 --   cancelled     set of tokens that were cancelled, or expired, before they were handed out
@@ -182,16 +183,14 @@ local function unread(stream, group, most)
   return count
 end
 
--- Returns where the entry is; the caller keeps it under the message's id.
-local function append(stream, level, id, data, deadline)
-  if deadline then
-    return place(redis.call('XADD', stream, '*', 'i', id, 'd', data, 'x', deadline), level)
-  end
-  return place(redis.call('XADD', stream, '*', 'i', id, 'd', data), level)
+-- Returns the entry; the caller keeps its place under the message's id.
+local function append(stream, id, data, deadline)
+  if deadline then return redis.call('XADD', stream, '*', 'i', id, 'd', data, 'x', deadline) end
+  return redis.call('XADD', stream, '*', 'i', id, 'd', data)
 end
 
 local function add_entry(k, level, id, data, deadline)
-  redis.call('SET', k.id .. id, append(k.q .. level, level, id, data, deadline))
+  redis.call('SET', k.id .. id, place(append(k.q .. level, id, data, deadline), level))
 end
 
 -- What is known about earlier attempts goes with the ack, except for their number.

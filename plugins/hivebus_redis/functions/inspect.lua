@@ -14,11 +14,6 @@ local function row_of(id, state, facts)
   }
 end
 
-local function entry_facts(stream, entry)
-  local row = redis.call('XRANGE', stream, entry, entry)[1]
-  return row and row[2]
-end
-
 local function dead_row(id, row)
   local fields = pairs_of(row[2])
   return row_of(id, fields.r == 'expired' and 'expired' or 'dead_lettered', {
@@ -69,9 +64,12 @@ local function locate_one(k, id, now)
     local row = redis.call('XRANGE', k.dlq, dead, dead)[1]
     return row and dead_row(id, row)
   end
-  local entry, level = placed(value)
+  local level, entry, fields, latest = find(k, id, value)
   local stream = k.q .. level
-  local fields = entry_facts(stream, entry) or {}
+  if not entry then
+    local state = holds_deleted(k, stream, latest) and 'delivered' or 'acknowledged'
+    return row_of(id, state, { attempts = 1, at = string.match(latest, '^%d+'), level = level })
+  end
   local pending = redis.pcall('XPENDING', stream, k.group, entry, entry, 1)
   if pending[1] then return held_row(k, id, level, entry, pending[1], now, fields) end
   local facts = {

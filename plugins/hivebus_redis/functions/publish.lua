@@ -14,17 +14,22 @@ local function backlog(k)
   return math.max(0, count)
 end
 
--- Where each run is, the keys of the ids in their order, and the size of all data.
+-- Where each run is, in parts that may share a place, the keys of the ids in their order, and the size of all data.
 local function parse(k, args)
   local runs, keys, size, at = {}, {}, 0, 4
   while at <= #args do
-    local run = { first = at + 4, last = at + 3 + 2 * args[at], level = args[at + 1], delay = tonumber(args[at + 2]), ttl = args[at + 3] }
-    for i = run.first, run.last, 2 do
+    local last = at + 3 + 2 * args[at]
+    for first = at + 4, last, 2 * TOGETHER do
+      runs[#runs + 1] = {
+        first = first, last = math.min(first + 2 * TOGETHER - 1, last),
+        level = args[at + 1], delay = tonumber(args[at + 2]), ttl = args[at + 3],
+      }
+    end
+    for i = at + 4, last, 2 do
       keys[#keys + 1] = k.id .. args[i]
       size = size + #args[i + 1]
     end
-    runs[#runs + 1] = run
-    at = run.last + 1
+    at = last + 1
   end
   return runs, keys, size
 end
@@ -69,10 +74,11 @@ local function publish(keys, args)
     bytes = count > 0 and bytes * math.min(1, truth / count) or 0
     count = truth
   end
-  local results, fresh, n, f, is_known, full = {}, {}, 0, 0, known_keys(ids), false
+  local results, fresh, n, is_known, full = {}, {}, 0, known_keys(ids), false
   for _, run in ipairs(runs) do
-    local stream, level, delay = k.q .. run.level, run.level, run.delay
+    local stream, delay = k.q .. run.level, run.delay
     local deadline = run.ttl ~= '' and now + run.ttl
+    local first, f, last = #fresh, #fresh, nil
     for i = run.first, run.last, 2 do
       n = n + 1
       local id, data, key = args[i], args[i + 1], ids[n]
@@ -86,15 +92,18 @@ local function publish(keys, args)
         bytes = bytes + #data
         if delay > 0 then
           schedule(k, id, run, deadline, data, now)
-          fresh[f + 1], fresh[f + 2], results[n] = key, 's', '3'
+          results[n] = '3'
         else
-          fresh[f + 1], fresh[f + 2], results[n] = key, append(stream, level, id, data, deadline), '1'
+          last = append(stream, id, data, deadline)
+          results[n] = '1'
         end
+        fresh[f + 1], fresh[f + 2] = key, 's'
         f = f + 2
       end
     end
+    if last then put_places(fresh, first, last, run.level) end
   end
-  if f > 0 then redis.call('MSET', unpack(fresh)) end
+  if #fresh > 0 then redis.call('MSET', unpack(fresh)) end
   redis.call('HSET', k.meta, 'n', count, 'b', string.format('%.0f', bytes))
   local readers = redis.call('ZCOUNT', k.lease, now, '+inf')
   local answer = { readers .. ' ' .. (readers == 0 and idle_for(k, known[3], now) or 0) .. ' ' .. changes(keys[2]), table.concat(results) }

@@ -1,0 +1,55 @@
+-- Where the message of an id is. A place is kept for each message and asked for by few, and writing one costs the
+-- server more than an id. So what is stored together is kept under the place of the last of it, with a minus before
+-- it, and who asks looks back from there.
+
+-- The most messages that share a place, and how many of them are looked at in each step.
+local TOGETHER = 500
+local STEPS = { 1, 49, TOGETHER - 50 }
+-- Longer than one call takes to store its messages, in ms.
+local CALL = 1000
+
+-- Puts a place behind each key that follows the *first* ones, *last* being the entry of the last of them.
+local function put_places(fresh, first, last, level)
+  local shared = place(last, level)
+  if #fresh > first + 2 then shared = '-' .. shared end
+  for i = first + 2, #fresh, 2 do fresh[i] = shared end
+end
+
+local function entry_facts(stream, entry)
+  local row = redis.call('XRANGE', stream, entry, entry)[1]
+  return row and row[2]
+end
+
+local function look_back(stream, last, id)
+  for _, count in ipairs(STEPS) do
+    local rows = redis.call('XREVRANGE', stream, last, '-', 'COUNT', count)
+    for _, row in ipairs(rows) do
+      if field(row[2], 'i') == id then return row[1], row[2] end
+    end
+    if #rows < count then return nil end
+    last = '(' .. rows[#rows][1]
+  end
+end
+
+-- Whether an entry of that batch is held that somebody has deleted. Whose it was, nothing tells.
+local function holds_deleted(k, stream, last)
+  local from = string.format('%.0f', string.match(last, '^%d+') - CALL)
+  repeat
+    local page = redis.pcall('XPENDING', stream, k.group, from, last, CHUNK)
+    for _, pending in ipairs(page) do
+      if not entry_facts(stream, pending[1]) then return true end
+    end
+    from = #page > 0 and '(' .. page[#page][1]
+  until #page < CHUNK
+  return false
+end
+
+-- Returns the level of what *value* tells of an id, its entry and the fields of it; or no entry, if it is not there any
+-- more, and the last one of its batch.
+local function find(k, id, value)
+  local shared, rest = string.match(value, '^(%-?)(.*)$')
+  local last, level = placed(rest)
+  if shared == '' then return level, last, entry_facts(k.q .. level, last) or {} end
+  local entry, fields = look_back(k.q .. level, last, id)
+  return level, entry, fields, last
+end

@@ -1,0 +1,125 @@
+"""What is stored together shares a place: each message of it is found all the same, and no other one instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hivebus.transport import Ack, DeadLetter, Located, Retry
+from hivebus_redis.streams import RedisStreams
+
+from .room import INBOX, Room, ids, outgoing, publish, settle, take
+
+COUNT = 120
+"""Messages in a batch: more than the first two looks back see."""
+
+
+async def located(transport: RedisStreams, *names: str) -> list[Located]:
+    return list(await transport.locate(names, [INBOX]))
+
+
+async def states(transport: RedisStreams, *names: str) -> list[str]:
+    return [row.state for row in await located(transport, *names)]
+
+
+async def test_each_message_of_a_batch_is_found_in_its_own_state(room: Room) -> None:
+    transport = await room.transport()
+    reader = await room.reader(transport)
+    await publish(transport, *(outgoing(f"m-{n}") for n in range(COUNT)))
+    taken = await take(reader, 5)
+    await settle(reader, Ack(taken[0].token))
+    await settle(reader, DeadLetter(taken[1].token, "no"))
+    await settle(reader, Retry(taken[2].token, 60.0))
+
+    rows = await located(transport, *(f"m-{n}" for n in range(COUNT)))
+
+    assert [row.message_id for row in rows] == [f"m-{n}" for n in range(COUNT)]
+    assert [row.state for row in rows[:5]] == ["acknowledged", "dead_lettered", "retrying", "delivered", "delivered"]
+    assert [row.token for row in rows[3:5]] == [each.token for each in taken[3:]]
+    assert {row.state for row in rows[5:]} == {"queued"}
+    assert all(row.data is not None and row.message_id.encode() in row.data for row in rows)
+
+
+async def test_levels_that_are_stored_in_one_call_keep_places_of_their_own(room: Room) -> None:
+    transport = await room.transport()
+    await publish(transport, *(outgoing(f"m-{n}", priority=1 + n % 5, delay=60 * (n % 2)) for n in range(20)))
+
+    rows = await located(transport, *(f"m-{n}" for n in range(20)))
+
+    assert [(row.state, row.priority) for row in rows] == [
+        ("scheduled" if n % 2 else "queued", 1 + n % 5) for n in range(20)
+    ]
+
+
+async def test_only_the_message_itself_is_cancelled(room: Room) -> None:
+    transport = await room.transport()
+    await publish(transport, *(outgoing(f"m-{n}") for n in range(10)))
+
+    assert await transport.cancel(INBOX, ["m-4"]) == [True]
+
+    assert ids(await take(await room.reader(transport), 9)) == [f"m-{n}" for n in range(10) if n != 4]
+
+
+async def test_the_first_of_very_many_is_found(room: Room) -> None:
+    transport = await room.transport()
+    await publish(transport, *(outgoing(f"m-{n}") for n in range(1201)))
+
+    assert await states(transport, "m-0", "m-499", "m-500", "m-1200") == ["queued"] * 4
+
+
+async def test_a_shared_place_takes_no_more_memory_than_one_of_its_own(room: Room) -> None:
+    transport = await room.transport()
+    await publish(transport, outgoing("alone"))
+    await publish(transport, outgoing("first"), outgoing("second"))
+
+    values = [int(room.redis.get(room.key(f"id:{name}"))) for name in ("alone", "first", "second")]
+    assert values[0] > 0 > values[1] == values[2]
+    assert len({room.redis.memory_usage(room.key(f"id:{name}")) for name in ("alone", "first")}) == 1
+
+
+async def with_a_deleted_entry(room: Room) -> list[str]:
+    """Delete entries behind hivebus: of a held message and of a settled one; return their states."""
+    transport = await room.transport()
+    reader = await room.reader(transport)
+    await publish(transport, *(outgoing(f"m-{n}") for n in range(10)))
+    taken = await take(reader, 5)
+    await settle(reader, Ack(taken[0].token))
+    room.redis.xdel(room.key("q:2"), *(each.token.split("/")[1] for each in taken[:2]))
+    held = await states(transport, "m-1", "m-2")
+    await settle(reader, Ack(taken[1].token))
+    return [*held, *await states(transport, "m-0", "m-1")]
+
+
+async def test_what_is_held_and_was_deleted_is_not_called_acknowledged(room: Room) -> None:
+    assert await with_a_deleted_entry(room) == ["delivered", "delivered", "acknowledged", "acknowledged"]
+
+
+async def test_saboteur_without_a_look_at_what_is_held_it_is(
+    redis_room: Room, change_library: Callable[..., None]
+) -> None:
+    change_library(("local state = holds_deleted(k, stream, latest) and", "local state = false and"))
+
+    assert (await with_a_deleted_entry(redis_room))[0] == "acknowledged"
+
+
+async def test_saboteur_who_takes_the_first_that_it_sees_cancels_another_message(
+    redis_room: Room, change_library: Callable[..., None]
+) -> None:
+    change_library(("if field(row[2], 'i') == id then return row[1]", "if true then return row[1]"))
+    transport = await redis_room.transport()
+    await publish(transport, *(outgoing(f"m-{n}") for n in range(10)))
+    await transport.cancel(INBOX, ["m-4"])
+
+    assert ids(await take(await redis_room.reader(transport), 9)) == [f"m-{n}" for n in range(9)]
+
+
+async def test_saboteur_a_place_that_too_many_share_loses_sight_of_the_first(
+    redis_room: Room, change_library: Callable[..., None]
+) -> None:
+    change_library(
+        ("for first = at + 4, last, 2 * TOGETHER do", "for first = at + 4, last, 1e9 do"),
+        ("last = math.min(first + 2 * TOGETHER - 1, last)", "last = last"),
+    )
+    transport = await redis_room.transport()
+    await publish(transport, *(outgoing(f"m-{n}") for n in range(1201)))
+
+    assert await states(transport, "m-0") == ["acknowledged"]
