@@ -13,7 +13,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count
+from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from hivebus.errors import HivebusError
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from hivebus.message import Message
 
 WAIT = 5.0
-TURN = 32
-"""How many messages a worker handles before it lets others run."""
+TURN = 0.002
+"""Seconds for which a worker handles messages whose handlers do not suspend, before it lets others run."""
 CRASH_LOOP = "crash_loop"
 FENCED = "hivebus: the lease on this message is lost, and somebody else may be handling it"
 """What a handler is told that is cancelled for it: the argument of its `CancelledError`."""
@@ -200,19 +200,22 @@ class Consumer:
         task = asyncio.current_task()
         assert task is not None
         # One task for many messages: a handler that does not suspend costs no task of its own.
-        for handled in count(1):
+        turn_ends = 0.0
+        while True:
             while not self._queued:
                 if self._stopping:
                     return
                 await self._until_woken()
+                turn_ends = monotonic() + TURN
             delivery = self._next()
             # The next worker is woken by the one before it, so that handlers that do not suspend wake one only.
             if self._queued and not self._waking:
                 self._wake_worker()
             await self._handle_one(delivery, task)
-            if handled % TURN == 0:
+            if monotonic() >= turn_ends:
                 # Handlers that never suspend would keep everything else waiting: reading, settling, sending.
                 await asyncio.sleep(0)
+                turn_ends = monotonic() + TURN
 
     def _next(self) -> Delivery:
         self._queued -= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -115,3 +116,42 @@ async def test_a_handler_runs_before_more_is_asked_for() -> None:
         async with running(bus):
             await until(lambda: log.count("asked") == 2)
     assert log[:3] == ["asked", "handled", "asked"]
+
+
+async def others_runs_while_handlers_block(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Handle ten messages, each longer than a turn and without suspending; return how often another task ran."""
+    monkeypatch.setattr("hivebus.pace.Pace.window", lambda pace: 100)
+    handled = others = 0
+
+    async def another() -> None:
+        nonlocal others
+        while True:
+            await asyncio.sleep(0)
+            others += 0 < handled < 10
+
+    async with Bus("memory://", agent="dev") as bus:
+
+        @bus.on()
+        async def handle(message: Message) -> None:
+            nonlocal handled
+            time.sleep(0.003)  # noqa: ASYNC251 - a handler that keeps the loop to itself
+            handled += 1
+
+        for number in range(10):
+            await bus.send("dev", number)
+        task = asyncio.create_task(another())
+        async with running(bus, concurrency=1):
+            await until(lambda: handled == 10)
+        task.cancel()
+    return others
+
+
+async def test_others_run_between_handlers_that_keep_the_loop_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await others_runs_while_handlers_block(monkeypatch) >= 9
+
+
+async def test_without_an_end_to_its_turn_a_worker_would_keep_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saboteur."""
+    monkeypatch.setattr("hivebus.consumer.TURN", 1e9)
+
+    assert await others_runs_while_handlers_block(monkeypatch) == 0
