@@ -60,6 +60,13 @@ local function changes(index)
   return redis.call('GET', (string.gsub(index, 'inboxes$', 'changes'))) or '0'
 end
 
+-- One letter per message: those that are *special*, and 1 for all others.
+local function letters(special, count)
+  if not next(special) then return string.rep('1', count) end
+  for n = 1, count do special[n] = special[n] or '1' end
+  return table.concat(special)
+end
+
 local function publish(keys, args)
   local k, inbox = addressed(keys, args[1])
   local now = now_ms()
@@ -69,12 +76,13 @@ local function publish(keys, args)
   local runs, ids, size = parse(k, args)
   -- Upper bounds: settled messages still count until a recount is due, which happens only near a limit.
   local count, bytes = tonumber(known[1] or 0), tonumber(known[2] or 0)
-  if count + #ids > max_count or bytes + size > max_bytes then
+  local is_tight = count + #ids > max_count or bytes + size > max_bytes
+  if is_tight then
     local truth = backlog(k)
     bytes = count > 0 and bytes * math.min(1, truth / count) or 0
     count = truth
   end
-  local results, fresh, n, is_known, full = {}, {}, 0, known_keys(ids), false
+  local special, fresh, n, is_known, full = {}, {}, 0, known_keys(ids), false
   for _, run in ipairs(runs) do
     local stream, delay = k.q .. run.level, run.delay
     local deadline = run.ttl ~= '' and now + run.ttl
@@ -83,19 +91,21 @@ local function publish(keys, args)
       n = n + 1
       local id, data, key = args[i], args[i + 1], ids[n]
       if is_known[key] then
-        results[n] = '2'
-      elseif count + 1 > max_count or bytes + #data > max_bytes then
-        results[n], full = '0', true
+        special[n] = '2'
+      elseif is_tight and (count + 1 > max_count or bytes + #data > max_bytes) then
+        special[n], full = '0', true
       else
         is_known[key] = true
         count = count + 1
         bytes = bytes + #data
         if delay > 0 then
           schedule(k, id, run, deadline, data, now)
-          results[n] = '3'
-        else
+          special[n] = '3'
+        elseif deadline then
           last = append(stream, id, data, deadline)
-          results[n] = '1'
+        else
+          -- What `append` does as well, a function call later.
+          last = redis.call('XADD', stream, '*', 'i', id, 'd', data)
         end
         fresh[f + 1], fresh[f + 2] = key, 's'
         f = f + 2
@@ -106,7 +116,7 @@ local function publish(keys, args)
   if #fresh > 0 then redis.call('MSET', unpack(fresh)) end
   redis.call('HSET', k.meta, 'n', count, 'b', string.format('%.0f', bytes))
   local readers = redis.call('ZCOUNT', k.lease, now, '+inf')
-  local answer = { readers .. ' ' .. (readers == 0 and idle_for(k, known[3], now) or 0) .. ' ' .. changes(keys[2]), table.concat(results) }
+  local answer = { readers .. ' ' .. (readers == 0 and idle_for(k, known[3], now) or 0) .. ' ' .. changes(keys[2]), letters(special, n) }
   if full then
     local oldest = oldest_waiting(k)
     answer[3] = string.format('%.0f %.0f %.0f', count, bytes, oldest and math.max(0, now - oldest) or -1)
