@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic_ns, time_ns
 
 from hivebus.address import shadow_of
@@ -18,8 +18,11 @@ from hivebus_migration.leg import Leg
 from hivebus_migration.plans import Course, Plan
 from hivebus_migration.telling import attempts, read_known
 
-AFTER_THE_SENDER = 0.002
-"""Seconds after which a message is announced: by then its sender's server has it."""
+EVERY = 0.02
+"""Seconds from one round to the next. In a round is announced what was answered, and what has waited for longer."""
+QUIET = 10
+"""Rounds in which nothing left; then there is none until something does. To arm a timer costs a lone sender more than
+all that it has to do here."""
 
 
 class Departure:
@@ -59,6 +62,8 @@ class Announcing:
         self._session = ""
         self._number = 0
         self._departures: list[Departure] = []
+        self._next_round: asyncio.TimerHandle | None = None
+        self._quiet = 0
 
     def begin(self) -> None:
         """Give this process a name as a sender: those that were forked from one would all count as the same."""
@@ -66,9 +71,10 @@ class Announcing:
 
     def departs(self, departure: Departure) -> None:
         """Announce a batch in a moment, when the acting legs have it; what was announced before is not again."""
-        if not self._departures:
-            asyncio.get_running_loop().call_later(AFTER_THE_SENDER, self.catch_up)
         self._departures.append(departure)
+        if self._next_round is None:
+            self._quiet = 0
+            self._next_round = asyncio.get_running_loop().call_later(EVERY, self._go_round)
 
     def answered(
         self,
@@ -82,9 +88,24 @@ class Announcing:
         if departure.is_announced:
             self.departs(departure)
 
-    def catch_up(self) -> None:
+    def close(self) -> None:
         """Do now what is left to do."""
-        departures, self._departures = self._departures, []
+        if self._next_round is not None:
+            self._next_round.cancel()
+            self._next_round = None
+        self._catch_up(lambda departure: True)
+
+    def _go_round(self) -> None:
+        self._quiet = 0 if self._departures else self._quiet + 1
+        # While its sender waits for an answer, nothing of this is done.
+        long_ago = monotonic_ns() - EVERY * 1e9
+        self._catch_up(lambda departure: bool(departure.heard) or departure.mono < long_ago)
+        more = self._departures or self._quiet < QUIET
+        self._next_round = asyncio.get_running_loop().call_later(EVERY, self._go_round) if more else None
+
+    def _catch_up(self, is_due: Callable[[Departure], bool]) -> None:
+        departures = [each for each in self._departures if is_due(each)]
+        self._departures = [each for each in self._departures if not is_due(each)]
         self._announce([each for each in departures if not each.is_announced])
         for departure in departures:
             heard, departure.heard = departure.heard, []

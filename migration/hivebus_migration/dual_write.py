@@ -115,7 +115,7 @@ class DualWrite(Delegating):
         self._closed = True
         # What was given up in this very turn of the loop is told of in the next one.
         await asyncio.sleep(0)
-        self._announcing.catch_up()
+        self._announcing.close()
         await self._stages.close()
         await asyncio.gather(*(copies.close(within=CLOSE_WITHIN) for copies in self._copies.values()))
         await asyncio.gather(self._main.close(), self._legacy.close())

@@ -127,7 +127,9 @@ async def test_a_tmux_that_stands_still_is_the_other_legs_trouble_alone(
         with ground.stopped():
             receipt = await bus.send("dev", "hello")
             await until(lambda: handled == [receipt.message_id], what="it is handled while tmux stands still")
-            await until(lambda: not bus._transport._copies["tmux"]._lanes, what="tmux was given up")  # type: ignore[attr-defined]
+            lanes = bus._transport._copies["tmux"]._lanes  # type: ignore[attr-defined]
+            await until(lambda: lanes, what="its copy has set out")
+            await until(lambda: not lanes, what="tmux was given up")
         agent.stop(grace=5)
         await consuming
     attempts = read_records(tmp_path / "ledger.db").attempts
