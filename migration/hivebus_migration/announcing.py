@@ -21,8 +21,7 @@ from hivebus_migration.telling import attempts, read_known
 EVERY = 0.02
 """Seconds from one round to the next. In a round is announced what was answered, and what has waited for longer."""
 QUIET = 10
-"""Rounds in which nothing left; then there is none until something does. To arm a timer costs a lone sender more than
-all that it has to do here."""
+"""Rounds in which nothing left; then there is none until something does. A sender that goes on arms no timer."""
 
 
 class Departure:
@@ -73,7 +72,6 @@ class Announcing:
         """Announce a batch in a moment, when the acting legs have it; what was announced before is not again."""
         self._departures.append(departure)
         if self._next_round is None:
-            self._quiet = 0
             self._next_round = asyncio.get_running_loop().call_later(EVERY, self._go_round)
 
     def answered(

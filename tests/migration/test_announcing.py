@@ -81,7 +81,8 @@ async def test_what_waits_for_its_answer_for_long_is_copied_meanwhile(house: Hou
     assert house.outcomes("memory") == [("accepted", None)]
 
 
-async def test_what_is_answered_in_time_is_not_copied_before(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def announced_before_it_was_answered(house: House, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Let a round come while a message waits for its answer, and tell whether that announced it."""
     await in_stage("live")
     async with house.connected() as joined:
         monkeypatch.setattr(announcing, "EVERY", 3600.0)
@@ -89,8 +90,19 @@ async def test_what_is_answered_in_time_is_not_copied_before(house: House, monke
         sending = asyncio.create_task(joined.publish([outgoing()]))
         await house.main.entered.wait()
         joined._announcing._go_round()
-        assert len(joined._announcing._departures) == 1
+        was_announced = joined._announcing._departures == []
         house.main.held.set()
         await sending
         joined._announcing._go_round()
         assert joined._announcing._departures == []
+    return was_announced
+
+
+async def test_what_is_answered_in_time_is_not_copied_before(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not await announced_before_it_was_answered(house, monkeypatch)
+
+
+async def test_saboteur_rounds_that_wait_for_nobody_announce_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    catch_up = Announcing._catch_up
+    monkeypatch.setattr(Announcing, "_catch_up", lambda self, is_due: catch_up(self, lambda departure: True))
+    assert await announced_before_it_was_answered(house, monkeypatch)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
+from hivebus.errors import HivebusError
 from hivebus.transport import Ack, DeadLetter, Located, Retry
 from hivebus_redis.streams import RedisStreams
 
@@ -123,3 +126,19 @@ async def test_saboteur_a_place_that_too_many_share_loses_sight_of_the_first(
     await publish(transport, *(outgoing(f"m-{n}") for n in range(1201)))
 
     assert await states(transport, "m-0") == ["acknowledged"]
+
+
+async def test_who_knows_of_no_shared_places_takes_no_other_message_for_one(
+    redis_room: Room, change_library: Callable[..., None]
+) -> None:
+    """As a release from before does, that runs beside this one during an upgrade."""
+    await publish(await redis_room.transport(), *(outgoing(f"m-{n}") for n in range(10)))
+    change_library(("local shared, rest = string.match(value, '^(%-?)(.*)$')", "local shared, rest = '', value"))
+    old = await redis_room.transport()
+
+    with pytest.raises(HivebusError):
+        await states(old, "m-4")
+    with pytest.raises(HivebusError):
+        await old.cancel(INBOX, ["m-4"])
+
+    assert len(ids(await take(await redis_room.reader(old), 10))) == 10

@@ -183,14 +183,14 @@ local function unread(stream, group, most)
   return count
 end
 
--- Returns the entry; the caller keeps its place under the message's id.
-local function append(stream, id, data, deadline)
-  if deadline then return redis.call('XADD', stream, '*', 'i', id, 'd', data, 'x', deadline) end
-  return redis.call('XADD', stream, '*', 'i', id, 'd', data)
+-- The fields of an entry that has a deadline, behind those that every entry has.
+local function until_then(deadline)
+  return deadline and { 'x', deadline } or {}
 end
 
 local function add_entry(k, level, id, data, deadline)
-  redis.call('SET', k.id .. id, place(append(k.q .. level, id, data, deadline), level))
+  local entry = redis.call('XADD', k.q .. level, '*', 'i', id, 'd', data, unpack(until_then(deadline)))
+  redis.call('SET', k.id .. id, place(entry, level))
 end
 
 -- What is known about earlier attempts goes with the ack, except for their number.

@@ -1,6 +1,5 @@
--- Where the message of an id is. A place is kept for each message and asked for by few, and writing one costs the
--- server more than an id. So what is stored together is kept under the place of the last of it, with a minus before
--- it, and who asks looks back from there.
+-- Where the message of an id is. A place is written for each message and asked for by few. So what is stored together
+-- is kept under the place of the last of it, with a minus before it, and who asks looks back from there.
 
 -- The most messages that share a place, and how many of them are looked at in each step.
 local TOGETHER = 500

@@ -82,11 +82,11 @@ local function publish(keys, args)
     bytes = count > 0 and bytes * math.min(1, truth / count) or 0
     count = truth
   end
-  local special, fresh, n, is_known, full = {}, {}, 0, known_keys(ids), false
+  local special, fresh, n, f, is_known, full = {}, {}, 0, 0, known_keys(ids), false
   for _, run in ipairs(runs) do
     local stream, delay = k.q .. run.level, run.delay
     local deadline = run.ttl ~= '' and now + run.ttl
-    local first, f, last = #fresh, #fresh, nil
+    local extra, first, last = until_then(deadline), f, nil
     for i = run.first, run.last, 2 do
       n = n + 1
       local id, data, key = args[i], args[i + 1], ids[n]
@@ -101,11 +101,8 @@ local function publish(keys, args)
         if delay > 0 then
           schedule(k, id, run, deadline, data, now)
           special[n] = '3'
-        elseif deadline then
-          last = append(stream, id, data, deadline)
         else
-          -- What `append` does as well, a function call later.
-          last = redis.call('XADD', stream, '*', 'i', id, 'd', data)
+          last = redis.call('XADD', stream, '*', 'i', id, 'd', data, unpack(extra))
         end
         fresh[f + 1], fresh[f + 2] = key, 's'
         f = f + 2
@@ -113,7 +110,7 @@ local function publish(keys, args)
     end
     if last then put_places(fresh, first, last, run.level) end
   end
-  if #fresh > 0 then redis.call('MSET', unpack(fresh)) end
+  if f > 0 then redis.call('MSET', unpack(fresh)) end
   redis.call('HSET', k.meta, 'n', count, 'b', string.format('%.0f', bytes))
   local readers = redis.call('ZCOUNT', k.lease, now, '+inf')
   local answer = { readers .. ' ' .. (readers == 0 and idle_for(k, known[3], now) or 0) .. ' ' .. changes(keys[2]), letters(special, n) }

@@ -38,7 +38,7 @@ local function forget_many(k, level, args, first, count, has)
   end
 end
 
--- A message of a hundred costs a word for its entry: its id is read only when its time is over.
+-- The ids stay one word: they are read when their window is over.
 local function ack_many(k, args, at, has)
   local level, count = args[at + 1], tonumber(args[at + 2])
   local first = at + 3
