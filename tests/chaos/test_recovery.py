@@ -11,7 +11,7 @@ from hivebus_redis.drill.exercise import SERVER, Exercise
 from hivebus_redis.drill.invariants.running import consumer_recoveries, server_recoveries
 from hivebus_redis.drill.story import Outcome, finish
 
-from .steps import await_lines, inflict
+from .steps import await_lines, cut_power_before_a_sync, inflict
 
 Make = Callable[..., Exercise]
 
@@ -112,9 +112,7 @@ def test_a_send_whose_answer_is_lost_on_the_network_leaves_one_entry(make_exerci
 
 def test_what_a_power_cut_costs_at_the_level_memory_is_counted_and_not_held_against_it(make_exercise: Make) -> None:
     exercise = make_exercise(level="memory")
-    exercise.producer("p", count=600)
-    await_lines(exercise, "A", 600)
-    inflict(exercise, "server.power_cut", SERVER)
+    cut_power_before_a_sync(exercise, sent=600)
     exercise.consumer("c")
 
     outcome = end(exercise)

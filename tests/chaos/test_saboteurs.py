@@ -13,7 +13,7 @@ from hivebus_redis.drill.exercise import SERVER, Exercise
 from hivebus_redis.drill.server import DrillServer
 from hivebus_redis.drill.story import Outcome, finish
 
-from .steps import await_lines, inflict
+from .steps import await_lines, cut_power_before_a_sync, inflict
 
 Make = Callable[..., Exercise]
 PATIENCE = 2.0
@@ -153,12 +153,9 @@ def test_saboteur_a_reader_that_is_cancelled_and_never_looks_again_loses_sight(m
 def test_saboteur_a_server_that_syncs_once_a_second_loses_to_a_power_cut_what_it_acknowledged(
     make_exercise: Make,
 ) -> None:
-    # A few at a time, all the time: whenever the power goes, some came after the last sync.
-    exercise = make_exercise(level="memory", rate=1000, at_once=2)
+    exercise = make_exercise(level="memory")
     exercise.level = "fsync"  # what was promised, and is not what is there
-    exercise.producer("p")
-    await_lines(exercise, "A", 400)
-    inflict(exercise, "server.power_cut", SERVER)
+    cut_power_before_a_sync(exercise, sent=400)
     exercise.consumer("c")
 
     outcome = end(exercise, patience=20 * PATIENCE)
