@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from hivebus.errors import HivebusError, NotPermitted
 from hivebus.transport import Inbox
 from hivebus_redis.connection import Server, Word
-from hivebus_redis.layout import LEVELS, Layout
+from hivebus_redis.layout import Layout
 
 LOOK_AGAIN = 0.05
 """Seconds between two polls of an idle reader that may not sleep on the streams."""
@@ -17,20 +17,16 @@ LONGEST = 5.0
 
 
 class Bell:
-    """Rings when there may be something new, or when it cannot tell.
+    """For who may not poll long: rings when there may be something new, or when it cannot tell.
 
     Args:
-        heard: is called the moment the server says so, before whoever else waits for a turn of the loop has it.
-        over: is called when it does not listen any more, whatever ended that.
+        rings: is called then.
     """
 
-    def __init__(
-        self, server: Server, layout: Layout, inbox: Inbox, *, heard: Callable[[], None], over: Callable[[], None]
-    ) -> None:
+    def __init__(self, server: Server, layout: Layout, inbox: Inbox, *, rings: Callable[[], None]) -> None:
         self._server = server
-        self._streams = [*(layout.stream(inbox.name, level) for level in LEVELS), layout.bell(inbox.name)]
-        self._heard = heard
-        self._over = over
+        self._streams = layout.listening(inbox.name)
+        self._rings = rings
         self._channel = server.channel(reply_timeout=LONGEST + 2.0)
         self._listening: asyncio.Task[None] | None = None
 
@@ -51,10 +47,10 @@ class Bell:
     async def _listen(self, ids: Sequence[bytes]) -> None:
         words: tuple[Word, ...] = ("BLOCK", int(LONGEST * 1000), "STREAMS", *self._streams, *ids)
         try:
-            await self._channel.call("XREAD", "COUNT", 1, *words, rings=self._heard)
+            await self._channel.call("XREAD", "COUNT", 1, *words)
         except NotPermitted:
             # Without that right it is looked again and again, but not at full speed.
             await asyncio.sleep(LOOK_AGAIN)
         except HivebusError:
             pass  # the next poll meets the same server, and reports what is wrong
-        self._over()
+        self._rings()

@@ -42,23 +42,11 @@ class Channel:
         self._connecting = asyncio.Lock()
         self._closed = False
 
-    async def call(self, *words: Word, rings: Callable[[], None] | None = None) -> Any:
-        """Send one command and return its reply, as RESP2 has it: bytes, int, list or None.
-
-        *rings* is called as soon as there is a reply that is no error.
-        """
+    async def call(self, *words: Word) -> Any:
+        """Send one command and return its reply, as RESP2 has it: bytes, int, list or None."""
         wire = self.wire or await self.connect()
-        return await self.end(wire.begin(_pack(words), within=self._reply_timeout, rings=rings))
-
-    def begin(self, *words: Word) -> asyncio.Future[Any] | None:
-        """Send one command now, for `end` to wait for its reply; None when there is no connection that is whole."""
-        wire = self.wire
-        return None if wire is None else wire.begin(_pack(words), within=self._reply_timeout)
-
-    async def end(self, begun: asyncio.Future[Any]) -> Any:
-        """Return the reply to a command that was begun, or raise what `call` does."""
         try:
-            return await begun
+            return await wire.begin(_pack(words), within=self._reply_timeout)
         except RAISED as error:
             raise translate(error, self._where) from error
 
@@ -82,6 +70,18 @@ class Channel:
     async def call_each(self, commands: Sequence[Sequence[Word]]) -> list[Any]:
         """Send commands behind each other on one and the same connection; return the reply or the error of each."""
         return [self._judged(reply) for reply in await self._ask_all(commands)]
+
+    def begin_all(
+        self, commands: Sequence[Sequence[Word]], *, lasting: float, rings: Callable[[], None]
+    ) -> asyncio.Future[list[Any]] | None:
+        """Send commands now that may keep the server waiting for so many seconds; return what `Wire.begin_all` does.
+
+        None when there is no connection that is whole.
+        """
+        wire = self.wire
+        if wire is None:
+            return None
+        return wire.begin_all(_pack_all(commands), len(commands), within=lasting + self._reply_timeout, rings=rings)
 
     async def connect(self) -> Wire:
         """Return the connection, made anew when there is none; nothing is sent that could be stored."""
@@ -111,9 +111,8 @@ class Channel:
 
     async def _ask_all(self, commands: Sequence[Sequence[Word]]) -> list[Any]:
         wire = self.wire or await self.connect()
-        packed = b"".join(_pack(tuple(words)) for words in commands)
         with translated(self._where):
-            return await wire.ask_all(packed, len(commands), within=self._reply_timeout)
+            return await wire.begin_all(_pack_all(commands), len(commands), within=self._reply_timeout)
 
     def _judged(self, answer: Any) -> Any:
         try:
@@ -179,13 +178,12 @@ class Server:
         args: Sequence[Word],
         *,
         channel: Channel | None = None,
-        begun: asyncio.Future[Any] | None = None,
     ) -> Any:
-        """Call one of the functions of our library, unless that was *begun* on the channel, and return its reply."""
+        """Call one of the functions of our library, and return its reply."""
         asked = channel or self._asking
         words = self.words(function, keys, args)
         try:
-            return await (asked.call(*words) if begun is None else asked.end(begun))
+            return await asked.call(*words)
         except HEALED as error:
             await self._heal(asked, error)
         return await asked.call(*words)
@@ -236,6 +234,10 @@ class Server:
         except Unsupported as error:
             if "already exists" not in str(error):
                 raise
+
+
+def _pack_all(commands: Sequence[Sequence[Word]]) -> bytes:
+    return b"".join(_pack(tuple(words)) for words in commands)
 
 
 def make_connection(address: Address) -> Connection:

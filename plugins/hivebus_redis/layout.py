@@ -33,6 +33,10 @@ class Layout:
         """Return the stream that wakes idle readers of an inbox."""
         return f"{self.namespace}:{{{inbox}}}:bell"
 
+    def listening(self, inbox: str) -> tuple[str, ...]:
+        """Return what an idle reader of an inbox reads behind, highest level first."""
+        return (*(self.stream(inbox, level) for level in LEVELS), self.bell(inbox))
+
     def cancelled(self, inbox: str) -> str:
         """Return the set of what was cancelled, or expired, before it was handed out."""
         return f"{self.namespace}:{{{inbox}}}:cancelled"

@@ -1,13 +1,13 @@
-"""The polls of one reader: asked when it has its turn, or begun before that by whoever hears its bell."""
+"""The polls of one reader, and what the server says to them."""
 
 from __future__ import annotations
 
-import asyncio
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hivebus.transport import Delivery
 from hivebus_redis.connection import Channel, Server, Word
+from hivebus_redis.long_poll import LongPoll
 
 
 class Answer(NamedTuple):
@@ -33,59 +33,41 @@ class Answer(NamedTuple):
 class Polls:
     """Asks for one consumer, one question at a time.
 
-    A question that was begun is answered to the next `ask`. Whoever does not ask has to `give_up`, and may have
-    lost messages then.
-
     Args:
-        channel: the connection; whatever else is asked on it is carried out behind what is under way.
+        channel: the connection; whatever else is asked on it is carried out behind what was asked before.
         keys, facts: what stands first in each question.
+        long: the long polls on the same connection.
     """
 
-    def __init__(self, server: Server, channel: Channel, *, keys: tuple[str, ...], facts: tuple[Word, ...]) -> None:
+    def __init__(
+        self, server: Server, channel: Channel, *, keys: tuple[str, ...], facts: tuple[Word, ...], long: LongPoll
+    ) -> None:
         self._server = server
         self._channel = channel
         self._keys = keys
         self._facts = facts
-        self._under_way: asyncio.Future[Any] | None = None
-        self._began_at = 0.0
-
-    @property
-    def is_under_way(self) -> bool:
-        """Whether one was begun that nobody waits for yet."""
-        return self._under_way is not None
+        self._long = long
 
     @property
     def leaves_at(self) -> float:
-        """When the question of the next `ask` left; now, if none was begun."""
-        return monotonic() if self._under_way is None else self._began_at
+        """When the question of the next `ask` left; now, unless that is a long poll."""
+        return self._long.began_at if self._long.is_answered else monotonic()
 
-    def begin(self, limit: int, start: int, running: int) -> None:
-        """Ask for deliveries at once, if the connection is whole."""
-        if self._under_way is None:
-            self._began_at = monotonic()
-            words = self._server.words("receive", self._keys, (*self._facts, limit, start, running))
-            self._under_way = self._channel.begin(*words)
+    async def ask(self, function: str, limit: int, start: int, running: int) -> Answer | None:
+        """Return the answer to the long poll that there is one to, or else to this question.
 
-    async def ask(self, function: str, limit: int, start: int, running: int) -> Answer:
-        """Return the answer to what was begun, or else to this question.
-
-        Raises what `Server.call` does. Messages may have been handed over then.
+        None when a long poll has failed; or raises what `Server.call` does. Messages may have been handed over then.
         """
         asked_at = self.leaves_at
-        begun, self._under_way = self._under_way, None
-        words = (*self._facts, limit, start, running)
-        reply = await self._server.call(function, self._keys, words, channel=self._channel, begun=begun)
+        if self._long.is_answered:
+            reply = self._long.take()
+        else:
+            words = (*self._facts, limit, start, running)
+            reply = await self._server.call(function, self._keys, words, channel=self._channel)
+        if reply is None:
+            return None
         epoch, kind, due, *rest = reply
         return Answer(asked_at, epoch.decode(), kind, int(due) / 1000, rest)
-
-    def give_up(self) -> bool:
-        """Let the answer to what was begun be dropped when it comes; tell whether there was anything."""
-        begun, self._under_way = self._under_way, None
-        if begun is None:
-            return False
-        if not begun.cancel() and not begun.cancelled():
-            begun.exception()  # looked at: nobody else will, and the loop would complain
-        return True
 
 
 def _delivery(token: str, data: bytes) -> Delivery:

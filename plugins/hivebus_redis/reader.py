@@ -18,6 +18,7 @@ from hivebus_redis.continuity import Continuity
 from hivebus_redis.errors import while_away
 from hivebus_redis.horizon import Horizon
 from hivebus_redis.layout import Layout
+from hivebus_redis.long_poll import LongPoll
 from hivebus_redis.polls import Answer, Polls
 from hivebus_redis.settling import STALE, Request, bare
 
@@ -31,9 +32,8 @@ MAX_SLEEP = 5.0
 class StreamReader(Reader):
     """Takes deliveries and settles them, as one consumer.
 
-    A server-side function cannot block, so an idle reader sleeps until its bell rings: listening takes nothing,
-    so that it can be left waiting, woken or dropped at any time without losing sight of a message. Whoever
-    hears the bell begins the poll, and the reader waits for its answer when it has its turn.
+    An idle reader polls long. Who only looks, or has not started all that it holds, listens to a bell instead, which
+    takes nothing, and asks when that has rung.
     """
 
     def __init__(
@@ -68,9 +68,16 @@ class StreamReader(Reader):
         self._bulk = Bulk(server, self._receiving, layout, inbox, consumer=consumer)
         self._settling = server.channel()
         facts = (inbox.group, consumer, self._milliseconds())
-        self._polls = Polls(server, self._receiving, keys=self._keys, facts=facts)
-        self._bell = Bell(server, layout, inbox, heard=self._hear, over=self._alarm.set)
-        self._asleep_for: tuple[int, int] | None = None
+        self._long = LongPoll(
+            server,
+            self._receiving,
+            keys=self._keys,
+            facts=facts,
+            streams=layout.listening(inbox.name),
+            rings=self._alarm.set,
+        )
+        self._polls = Polls(server, self._receiving, keys=self._keys, facts=facts, long=self._long)
+        self._bell = Bell(server, layout, inbox, rings=self._alarm.set)
 
     async def start(self) -> None:
         """Register the consumer, or go on with its registration."""
@@ -81,7 +88,7 @@ class StreamReader(Reader):
         try:
             return await self._until_found(lambda: self._take(limit, start), wait, wanted=(limit, start))
         finally:
-            self._drop_poll()
+            self._give_up_poll()
 
     async def glance(self, *, limit: int, wait: float) -> Sequence[int]:
         """Return what waits, sleeping likewise, and take nothing."""
@@ -94,18 +101,19 @@ class StreamReader(Reader):
         deadline = loop.time() + wait
         while not self._closed:
             self._alarm.clear()
-            await self._resynchronise()
-            if self._continuity is not None and self._continuity.is_due:
-                await self._continuity.look()
+            if not self._long.is_answered:
+                await self._resynchronise()
+                if self._continuity is not None and self._continuity.is_due:
+                    await self._continuity.look()
             if self._horizon is None or wait <= 0:
                 found = await poll()
                 if found:
                     return found
             left = deadline - loop.time()
-            if left <= 0 or self._woken:
+            if self._woken or (left <= 0 and not self._lost_reply):
                 break
             await self._sleep(min(left, self._lease / 3, MAX_SLEEP), wanted)
-            if self._woken and not self._polls.is_under_way:
+            if self._woken and not self._long.is_answered:
                 break
         self._woken = False
         return []
@@ -150,7 +158,7 @@ class StreamReader(Reader):
         if self._closed:
             return
         self._closed = True
-        self._drop_poll()
+        self._give_up_poll()
         self._alarm.set()
         await self._bell.close()
         with suppress(HivebusError, TimeoutError):
@@ -213,6 +221,10 @@ class StreamReader(Reader):
             # The reply may have carried messages: ask for them before anything else.
             self._lost_reply = True
             raise
+        if answer is None:
+            self._lost_reply = True
+            self._alarm.set()
+            return []
         if answer.kind == b"healed":
             alarms.stream_was_gone(self._server.where, inbox=self._inbox.name, held=len(self._held))
             # What is in the new stream is there for the next poll, so do not sleep.
@@ -235,10 +247,12 @@ class StreamReader(Reader):
 
     async def _look(self, limit: int) -> list[int]:
         answer = await self._ask("look", limit, 0)
-        return [int(count) for count in answer.rest] if answer.kind == b"waiting" else []
+        return [int(count) for count in answer.rest] if answer and answer.kind == b"waiting" else []
 
-    async def _ask(self, function: str, limit: int, start: int) -> Answer:
+    async def _ask(self, function: str, limit: int, start: int) -> Answer | None:
         answer = await self._polls.ask(function, limit, start, len(self._started))
+        if answer is None:
+            return None
         self._note_epoch(answer.epoch)
         self._renewed(answer.asked_at)
         # A suspect message waits until nothing else runs here; `settle` rings when that is so.
@@ -285,7 +299,7 @@ class StreamReader(Reader):
         # told of a new epoch, and what came with it can be given back under no other.
         self._note_epoch(await self._register(self._receiving))
         known = {bare(token) for token in self._held}
-        words = (self._inbox.group, self._consumer)
+        words = (self._inbox.group, self._consumer, self._long.number)
         tokens = await self._server.call("held", self._keys, words, channel=self._receiving)
         lost = [token.decode() for token in tokens if token.decode() not in known]
         for at in range(0, len(lost), 500):
@@ -294,33 +308,32 @@ class StreamReader(Reader):
         self._lost_reply = False
 
     async def _sleep(self, seconds: float, wanted: tuple[int, int] | None) -> None:
-        """Sleep until something may have changed; *wanted* is what to ask for as soon as it is heard of."""
+        """Sleep until something may have changed; *wanted* is what to ask for as soon as it has."""
         loop = asyncio.get_running_loop()
         if self._horizon is not None:
             seconds = min(seconds, max(0.0, self._horizon.due_at - loop.time()))
+            if wanted is not None and self._begin_long_poll(self._horizon.ids, seconds, *wanted):
+                self._horizon = None
+                await self._alarm.wait()
+                return
             self._bell.listen(self._horizon.ids)
         timer = loop.call_later(seconds, self._alarm.set)
-        self._asleep_for = wanted
         try:
             await self._alarm.wait()
         finally:
             timer.cancel()
-            self._asleep_for = None
             self._horizon = None
 
-    def _hear(self) -> None:
-        if self._asleep_for is not None and self._may_begin(*self._asleep_for):
-            self._polls.begin(*self._asleep_for, len(self._started))
-        self._alarm.set()
+    def _begin_long_poll(self, ids: Sequence[bytes], seconds: float, limit: int, start: int) -> bool:
+        # What may start meanwhile would not be in it, and a suspect be handed out beside that.
+        has_started_all = len(self._started) == len(self._held)
+        if self._long.is_refused or not has_started_all or self._goes_the_short_way(limit, start):
+            return False
+        return self._long.begin(ids, seconds=seconds, limit=limit, start=start, running=len(self._started))
 
-    def _drop_poll(self) -> None:
+    def _give_up_poll(self) -> None:
         # Its answer may carry messages: ask for them before anything else.
-        self._lost_reply = self._polls.give_up() or self._lost_reply
-
-    def _may_begin(self, limit: int, start: int) -> bool:
-        """Tell whether an ordinary poll is what comes next."""
-        is_looked_first = self._lost_reply or (self._continuity is not None and self._continuity.is_due)
-        return not (self._closed or self._woken or is_looked_first or self._goes_the_short_way(limit, start))
+        self._lost_reply = self._long.give_up() or self._lost_reply
 
     def _milliseconds(self) -> int:
         return int(self._lease * 1000)

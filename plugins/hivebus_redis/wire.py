@@ -48,14 +48,10 @@ class Wire(asyncio.Protocol):
         """Whether commands can still be sent."""
         return self._why is None and not self._transport.is_closing()
 
-    def begin(self, packed: bytes, *, within: float, rings: Callable[[], None] | None = None) -> asyncio.Future[Any]:
+    def begin(self, packed: bytes, *, within: float) -> asyncio.Future[Any]:
         """Send one packed command and return its answer to be: *within* so many seconds, or what redis-py raises.
 
         One that is cancelled leaves the connection whole: the answer is read and dropped.
-
-        Args:
-            rings: is called as soon as there is an answer that is no error, a turn of the loop before whoever waits
-                for it has it.
         """
 
         def take(reply: Any) -> None:
@@ -63,28 +59,34 @@ class Wire(asyncio.Protocol):
                 return
             if isinstance(reply, Exception):
                 answer.set_exception(reply)
-                return
-            answer.set_result(reply)
-            if rings is not None:
-                rings()
+            else:
+                answer.set_result(reply)
 
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         return self._send(packed, 1, take, answer, within=within)
 
-    async def ask_all(self, packed: bytes, count: int, *, within: float) -> list[Any]:
-        """Send so many commands behind each other and return their answers, with an error where there is none.
+    def begin_all(
+        self, packed: bytes, count: int, *, within: float, rings: Callable[[], None] | None = None
+    ) -> asyncio.Future[list[Any]]:
+        """Send so many commands behind each other and return their answers to be, with an error where there is none.
 
         All have come by then: what stood behind an error was carried out.
+
+        Args:
+            rings: is called as soon as they are there, a turn of the loop before whoever waits for them has them.
         """
 
         def take(reply: Any) -> None:
             replies.append(reply)
-            if len(replies) == count and not answer.done():
-                answer.set_result(replies)
+            if len(replies) < count or answer.done():
+                return
+            answer.set_result(replies)
+            if rings is not None:
+                rings()
 
         replies: list[Any] = []
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        return await self._send(packed, count, take, answer, within=within)
+        return self._send(packed, count, take, answer, within=within)
 
     def break_off(self, why: Exception) -> None:
         """Drop the connection; whoever waits for an answer gets *why*."""
@@ -115,8 +117,8 @@ class Wire(asyncio.Protocol):
         waiting = _Waiting(take, answer, loop.time() + within)
         self._waiting.extend([waiting] * count)
         self._transport.write(packed)
-        if self._watch is None:
-            self._watch = loop.call_at(waiting.until, self._look)
+        if self._watch is None or self._watch.when() > waiting.until:
+            self._watch_until(waiting.until)
         return answer
 
     def _give(self, reply: Any) -> None:
@@ -130,8 +132,12 @@ class Wire(asyncio.Protocol):
         first = next((each for each in self._waiting if not each.answer.done()), None)
         if first is None:
             return
-        loop = asyncio.get_running_loop()
-        if loop.time() >= first.until:
+        if asyncio.get_running_loop().time() >= first.until:
             self.break_off(exceptions.TimeoutError("no answer in time"))
         else:
-            self._watch = loop.call_at(first.until, self._look)
+            self._watch_until(first.until)
+
+    def _watch_until(self, time: float) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = asyncio.get_running_loop().call_at(time, self._look)

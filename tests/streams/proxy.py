@@ -26,6 +26,7 @@ class Proxy:
         self._to_lose = 0
         self._before = False
         self._silent = False
+        self._hiding = False
         self._held_up = b""
         self._free = threading.Event()
         self._lock = threading.Lock()
@@ -64,6 +65,10 @@ class Proxy:
         """Accept whoever comes, keep every connection open, and let nothing through any more."""
         self._silent = True
 
+    def hide_hang_ups(self) -> None:
+        """Let the server go on with connections whose client has gone, as a network that is cut off does."""
+        self._hiding = True
+
     def close(self) -> None:
         """Hang up everywhere."""
         self.let_go()
@@ -97,6 +102,7 @@ class Proxy:
                 if client in readable:
                     data = client.recv(65536)
                     if not data:
+                        self._hide_hang_up()
                         return
                     if self._silent:
                         continue
@@ -115,6 +121,10 @@ class Proxy:
                         return
                     if not self._silent:
                         client.sendall(data)
+
+    def _hide_hang_up(self) -> None:
+        if self._hiding:
+            self._closed.wait()
 
     def _keep_for_a_while(self, data: bytes) -> None:
         if self._held_up and self._held_up in data:

@@ -68,9 +68,9 @@ async def test_a_call_after_a_quiet_time_is_looked_at_too(channel: Channel) -> N
 
 
 async def test_what_nobody_waits_for_breaks_nothing_and_hides_nobody(channel: Channel) -> None:
-    given_up = channel.begin("SILENCE")
-    assert given_up is not None
-    given_up.cancel()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(IN_TIME / 10):
+            await channel.call("SILENCE")
     await asyncio.sleep(IN_TIME * 2)
     assert channel.wire is not None
     assert await late(channel) >= IN_TIME
@@ -81,6 +81,29 @@ async def test_all_answers_of_several_commands_are_waited_for_in_the_same_way(ch
     with pytest.raises(Unknown):
         async with asyncio.timeout(PATIENCE):
             await channel.call_all(("PING",), ("SILENCE",))
+
+
+async def is_late_behind_a_long_one(channel: Channel) -> bool:
+    """Ask what might take long, and then what is not answered; tell whether that was told in its own time."""
+    begun = channel.begin_all([("PING",)], lasting=PATIENCE * 2, rings=lambda: None)
+    assert begun is not None and await begun == [b"PONG"]
+    try:
+        return await late(channel) >= IN_TIME
+    except TimeoutError:
+        return False
+
+
+async def test_what_was_allowed_to_take_longer_gives_its_time_to_nobody(channel: Channel) -> None:
+    assert await is_late_behind_a_long_one(channel)
+
+
+async def test_saboteur_who_keeps_the_time_of_the_one_before_waits_too_long(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch_until = Wire._watch_until
+    monkeypatch.setattr(Wire, "_watch_until", lambda wire, time: wire._watch or watch_until(wire, time))
+
+    assert not await is_late_behind_a_long_one(channel)
 
 
 async def test_a_connection_that_is_closed_leaves_no_timer(channel: Channel) -> None:

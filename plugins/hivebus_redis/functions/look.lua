@@ -24,6 +24,7 @@ end
 
 -- What readers call: a pool's members take turns.
 local function receive_any(keys, args)
+  if args[7] and is_late(names(keys[1], args[1]), args[2], args[7]) then return { '0', 'late', '0' } end
   if is_pool(keys) then return in_turn(keys, args, receive) end
   return receive(keys, args)
 end

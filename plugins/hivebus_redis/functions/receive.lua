@@ -37,9 +37,20 @@ local function register(k, consumer, lease, now)
   return epoch
 end
 
+-- Where the number is kept of the last long poll that a consumer has given up.
+local function given_up(consumer)
+  return '!' .. consumer
+end
+
+-- Whether a long poll comes too late: who has sent it has given it up, or is gone, and would not see what it takes.
+local function is_late(k, consumer, number)
+  local kept = redis.call('HMGET', k.consumers, consumer, given_up(consumer))
+  return not kept[1] or tonumber(number) <= tonumber(kept[2] or 0)
+end
+
 local function forget(k, consumer, seen)
   redis.call('ZREM', k.lease, consumer)
-  redis.call('HDEL', k.consumers, consumer)
+  redis.call('HDEL', k.consumers, consumer, given_up(consumer))
   redis.call('HDEL', k.pool, consumer)
   redis.call('HSET', k.meta, 'seen', seen)
   for level = 1, 5 do
@@ -284,11 +295,11 @@ local function open(keys, args)
   return register(k, args[3], tonumber(args[4]), now_ms())
 end
 
--- receive: KEYS = meta. ARGV = group, consumer, lease, limit, start, running.
+-- receive: KEYS = meta. ARGV = group, consumer, lease, limit, start, running, and for a long poll its number.
 -- Returns epoch, "deliveries" | "plain" (likewise, and nothing else waits but more of that kind: see bulk.lua) |
 -- "healed" (likewise, and a stream was made again) | "drain" | "idle", ms until something
 -- falls due, then for deliveries pairs of token with fate and data; for idle the ids behind which new entries appear,
--- highest level first, then the bell's.
+-- highest level first, then the bell's. For a long poll that nobody waits for any more "0", "late", "0".
 local function receive(keys, args)
   local k = names(keys[1], args[1])
   local consumer, lease = args[2], tonumber(args[3])
@@ -355,9 +366,11 @@ local function close(keys, args)
   return 'done'
 end
 
--- held: KEYS = meta. ARGV = group, consumer. Returns the tokens that the server thinks this consumer holds.
+-- held: KEYS = meta. ARGV = group, consumer, number of its last long poll, which it has given up. Returns the tokens that
+-- the server thinks this consumer holds. No long poll adds to them any more that was begun before.
 local function held(keys, args)
   local k, tokens = names(keys[1], args[1]), {}
+  if tonumber(args[3]) > 0 then redis.call('HSET', k.consumers, given_up(args[2]), args[3]) end
   each_held(k, args[2], function(token) tokens[#tokens + 1] = token end)
   return tokens
 end
