@@ -66,15 +66,15 @@ class Bulk:
         many = plain and len(deliveries) >= WORTH and deliveries[0].priority == deliveries[-1].priority
         self._level = deliveries[0].priority if many and not self._forbidden else 0
 
-    async def take(self, limit: int, *, epoch: str, lease_ms: int) -> Taken | None:
-        """Take up to *limit* messages; None when something else may have to be handed out first.
+    async def take(self, limit: int, *, epoch: str, lease_ms: int, number: int) -> Taken | None:
+        """Take up to *limit* messages; None when something else may have to be handed out first, or it comes too late.
 
         Raises what `Channel.call_all` does. Messages may have been taken then.
         """
         level, keys = self._level, (self._meta,)
         self._level = 0
         stream = self._streams[level]
-        facts: tuple[Word, ...] = (self._group, self._consumer, lease_ms, epoch, level)
+        facts: tuple[Word, ...] = (self._group, self._consumer, lease_ms, epoch, level, number)
         try:
             replies = await self._channel.call_all(
                 ("WATCH", self._veto, self._cancelled),

@@ -8,7 +8,7 @@ from math import ceil
 from time import monotonic
 from typing import Any
 
-from hivebus_redis.connection import Channel, Server, Word
+from hivebus_redis.connection import Channel, Word
 
 
 class LongPoll:
@@ -17,37 +17,21 @@ class LongPoll:
     A function cannot block. So a blocking read goes first, which takes nothing, and the poll stands right behind it on
     the same connection: the server comes to it when the read has ended, without another round trip.
 
-    Whoever gives one up cannot know whether the server will still come to it. So each has a number, and the question
-    what a reader holds tells the last one that was given up: the server refuses it, and all before it, from then on.
-
     Args:
         channel: a connection on which nothing else is asked meanwhile.
-        keys, facts: what stands first in each poll; streams: what is read behind.
+        streams: what is read behind.
         rings: is called when there is an answer, or an error in its place.
 
     Attributes:
-        number: of the last one.
+        began_at: when the last one left.
         is_refused: whether the server does not let this reader wait.
     """
 
-    def __init__(
-        self,
-        server: Server,
-        channel: Channel,
-        *,
-        keys: tuple[str, ...],
-        facts: tuple[Word, ...],
-        streams: Sequence[str],
-        rings: Callable[[], None],
-    ) -> None:
-        self._server = server
+    def __init__(self, channel: Channel, *, streams: Sequence[str], rings: Callable[[], None]) -> None:
         self._channel = channel
-        self._keys = keys
-        self._facts = facts
         self._streams = streams
         self._rings = rings
         self._begun: asyncio.Future[list[Any]] | None = None
-        self.number = 0
         self.began_at = 0.0
         self.is_refused = False
 
@@ -56,17 +40,15 @@ class LongPoll:
         """Whether there is an answer to be taken."""
         return self._begun is not None and self._begun.done()
 
-    def begin(self, ids: Sequence[bytes], *, seconds: float, limit: int, start: int, running: int) -> bool:
-        """Ask for what comes behind these ids, and after so many seconds in any case.
+    def begin(self, ids: Sequence[bytes], poll: Sequence[Word], *, seconds: float) -> bool:
+        """Have the poll carried out when there is something behind these ids, and after so many seconds in any case.
 
         Tell whether that was begun: not when there is no connection that is whole.
         """
-        self.number += 1
         self.began_at = monotonic()
         # Zero would be for ever.
         block = max(1, ceil(seconds * 1000))
         read: tuple[Word, ...] = ("XREAD", "COUNT", 1, "BLOCK", block, "STREAMS", *self._streams, *ids)
-        poll = self._server.words("receive", self._keys, (*self._facts, limit, start, running, self.number))
         self._begun = self._channel.begin_all((read, poll), lasting=seconds, rings=self._rings)
         return self._begun is not None
 
@@ -74,7 +56,7 @@ class LongPoll:
         """Return the answer that is there; None for an error, after which messages may have been handed over."""
         assert self._begun is not None
         (read, answer), self._begun = self._begun.result(), None
-        if isinstance(answer, Exception) or answer[1] == b"late":
+        if isinstance(answer, Exception):
             return None
         self.is_refused = isinstance(read, Exception)
         polled: list[bytes] = answer

@@ -68,14 +68,7 @@ class StreamReader(Reader):
         self._bulk = Bulk(server, self._receiving, layout, inbox, consumer=consumer)
         self._settling = server.channel()
         facts = (inbox.group, consumer, self._milliseconds())
-        self._long = LongPoll(
-            server,
-            self._receiving,
-            keys=self._keys,
-            facts=facts,
-            streams=layout.listening(inbox.name),
-            rings=self._alarm.set,
-        )
+        self._long = LongPoll(self._receiving, streams=layout.listening(inbox.name), rings=self._alarm.set)
         self._polls = Polls(server, self._receiving, keys=self._keys, facts=facts, long=self._long)
         self._bell = Bell(server, layout, inbox, rings=self._alarm.set)
 
@@ -183,7 +176,8 @@ class StreamReader(Reader):
     async def _take_many(self, limit: int) -> list[Delivery]:
         asked_at = monotonic()
         try:
-            taken = await self._bulk.take(limit, epoch=self._epoch, lease_ms=self._milliseconds())
+            number = self._polls.next_number()
+            taken = await self._bulk.take(limit, epoch=self._epoch, lease_ms=self._milliseconds(), number=number)
         except HivebusError:
             self._lost_reply = True
             if self._receiving.wire is None:
@@ -222,8 +216,6 @@ class StreamReader(Reader):
             self._lost_reply = True
             raise
         if answer is None:
-            self._lost_reply = True
-            self._alarm.set()
             return []
         if answer.kind == b"healed":
             alarms.stream_was_gone(self._server.where, inbox=self._inbox.name, held=len(self._held))
@@ -252,6 +244,9 @@ class StreamReader(Reader):
     async def _ask(self, function: str, limit: int, start: int) -> Answer | None:
         answer = await self._polls.ask(function, limit, start, len(self._started))
         if answer is None:
+            # The next one comes at once, behind the question what it carried.
+            self._lost_reply = True
+            self._alarm.set()
             return None
         self._note_epoch(answer.epoch)
         self._renewed(answer.asked_at)
@@ -299,7 +294,7 @@ class StreamReader(Reader):
         # told of a new epoch, and what came with it can be given back under no other.
         self._note_epoch(await self._register(self._receiving))
         known = {bare(token) for token in self._held}
-        words = (self._inbox.group, self._consumer, self._long.number)
+        words = (self._inbox.group, self._consumer, self._polls.number)
         tokens = await self._server.call("held", self._keys, words, channel=self._receiving)
         lost = [token.decode() for token in tokens if token.decode() not in known]
         for at in range(0, len(lost), 500):
@@ -329,7 +324,7 @@ class StreamReader(Reader):
         has_started_all = len(self._started) == len(self._held)
         if self._long.is_refused or not has_started_all or self._goes_the_short_way(limit, start):
             return False
-        return self._long.begin(ids, seconds=seconds, limit=limit, start=start, running=len(self._started))
+        return self._polls.begin(ids, seconds=seconds, limit=limit, start=start, running=len(self._started))
 
     def _give_up_poll(self) -> None:
         # Its answer may carry messages: ask for them before anything else.

@@ -52,6 +52,10 @@ class Proxy:
         self._held_up = b"_%b\r\n" % function.encode()
         self._free.clear()
 
+    def hold_no_more(self) -> None:
+        """Let through what comes from now on; what is kept stays until `let_go`."""
+        self._held_up = b""
+
     def let_go(self) -> None:
         """Let through what is kept."""
         self._held_up = b""

@@ -28,6 +28,7 @@ from .room import INBOX, LONG, PATIENCE, Room, asleep, ids, outgoing, publish, s
 
 LEASE = 1.0
 SHORT = 0.3
+MANY = 20
 Act = Callable[[], object]
 Change = Callable[..., None]
 
@@ -56,15 +57,15 @@ class Begun:
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> Begun:
     """Keep book of them."""
-    kept, begin, rings = Begun(), LongPoll.begin, {}
+    kept, begin, rings = Begun(), Polls.begin, {}
 
-    def noted(self: LongPoll, ids: Sequence[bytes], *, seconds: float, limit: int, start: int, running: int) -> bool:
-        ring = rings.setdefault(self, self._rings)
-        self._rings = lambda: kept.rings(ring)
+    def noted(self: Polls, ids: Sequence[bytes], *, seconds: float, limit: int, start: int, running: int) -> bool:
+        ring = rings.setdefault(self._long, self._long._rings)
+        self._long._rings = lambda: kept.rings(ring)
         kept.words.append((limit, start, running))
         return begin(self, ids, seconds=seconds, limit=limit, start=start, running=running)
 
-    monkeypatch.setattr(LongPoll, "begin", noted)
+    monkeypatch.setattr(Polls, "begin", noted)
     # Looked at once, in `idle`.
     monkeypatch.setattr(continuity, "EVERY", 1e6)
     return kept
@@ -221,7 +222,7 @@ async def test_saboteur_who_begins_all_the_same_is_handed_a_suspect_beside_what_
     redis_room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def begin(self: StreamReader, ids: Sequence[bytes], seconds: float, limit: int, start: int) -> bool:
-        return self._long.begin(ids, seconds=seconds, limit=limit, start=start, running=len(self._started))
+        return self._polls.begin(ids, seconds=seconds, limit=limit, start=start, running=len(self._started))
 
     monkeypatch.setattr(StreamReader, "_begin_long_poll", begin)
 
@@ -303,6 +304,66 @@ async def test_saboteur_who_does_not_tell_that_loses_sight_of_it(
     assert await take(opened, wait=SHORT) == []
 
 
+async def overtaken(room: Room, proxy: Proxy, opened: StreamReader, function: str) -> StreamReader:
+    """Give up a poll that its line keeps; let that go when its reader knows what it holds, and a message waits."""
+    proxy.hold_calls_of(function)
+    receiving = asyncio.ensure_future(opened.receive(limit=MANY, start=MANY, wait=0))
+    await asyncio.sleep(SHORT)
+    await cancelled(opened, receiving)
+    opened._receiving.drop()
+    proxy.hold_no_more()
+    assert await opened.receive(limit=MANY, start=MANY, wait=0) == []
+    await publish(await room.transport(), outgoing("m-1"))
+    calls = functions_called(room)
+    proxy.let_go()
+    await until(lambda: functions_called(room) > calls)
+    return opened
+
+
+async def used_to_many(room: Room, url: str) -> StreamReader:
+    """Return a reader that has just been handed many messages."""
+    opened = await idle(room, url)
+    await publish(await room.transport(), *(outgoing(f"old-{n}") for n in range(MANY)))
+    assert len(await opened.receive(limit=MANY, start=MANY, wait=0)) == MANY
+    assert opened._bulk.is_worth_it
+    return opened
+
+
+def functions_called(room: Room) -> int:
+    """Return how often the server was asked for one."""
+    return int(room.redis.info("commandstats")["cmdstat_fcall"]["calls"])
+
+
+async def test_an_ordinary_poll_that_was_given_up_takes_nothing(redis_room: Room, proxy: Proxy) -> None:
+    opened = await idle(redis_room, proxy.url)
+
+    assert ids(await take(await overtaken(redis_room, proxy, opened, "receive"))) == ["m-1"]
+
+
+async def test_saboteur_an_ordinary_poll_that_nobody_tells_of_takes_what_nobody_sees(
+    redis_room: Room, proxy: Proxy, change_library: Change
+) -> None:
+    change_library(("redis.call('HSET', k.consumers, given_up(args[2]), args[3])", ""))
+    opened = await idle(redis_room, proxy.url)
+
+    assert await take(await overtaken(redis_room, proxy, opened, "receive"), wait=SHORT) == []
+
+
+async def test_a_poll_for_many_that_was_given_up_takes_nothing(redis_room: Room, proxy: Proxy) -> None:
+    opened = await used_to_many(redis_room, proxy.url)
+
+    assert ids(await take(await overtaken(redis_room, proxy, opened, "prepare"))) == ["m-1"]
+
+
+async def test_saboteur_a_poll_for_many_without_a_number_takes_what_nobody_sees(
+    redis_room: Room, proxy: Proxy, change_library: Change
+) -> None:
+    change_library(("local may = not is_late and", "local may = kept and"))
+    opened = await used_to_many(redis_room, proxy.url)
+
+    assert await take(await overtaken(redis_room, proxy, opened, "prepare"), wait=SHORT) == []
+
+
 async def registered_when_it_is_gone(room: Room, proxy: Proxy) -> int:
     """Close a reader whose server does not hear that it hung up; return how many are registered then."""
     opened = await idle(room, proxy.url)
@@ -321,7 +382,7 @@ async def test_a_poll_of_who_is_gone_registers_nobody(redis_room: Room, proxy: P
 async def test_saboteur_a_poll_of_who_is_gone_makes_believe_that_somebody_reads(
     redis_room: Room, proxy: Proxy, change_library: Change
 ) -> None:
-    change_library(("return not kept[1] or tonumber", "return tonumber"))
+    change_library(("return kept[1], not kept[1] or tonumber", "return kept[1], tonumber"))
 
     assert await registered_when_it_is_gone(redis_room, proxy) == 1
 

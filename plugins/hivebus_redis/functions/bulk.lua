@@ -31,13 +31,13 @@ local function has_chores(k, now)
     or redis.call('ZCOUNT', k.lease, '-inf', '(' .. now) > 0
 end
 
--- prepare: KEYS = meta, veto. ARGV = group, consumer, lease, epoch, level.
+-- prepare: KEYS = meta, veto. ARGV = group, consumer, lease, epoch, level, number of the poll.
 -- Returns the time in ms when there is nothing but new entries of that level to be handed out; else 0, and the veto is
 -- touched.
 local function prepare(keys, args)
   local k, now = names(keys[1], args[1]), now_ms()
-  local kept = redis.call('HGET', k.consumers, args[2])
-  local may = kept and string.match(kept, '^%d+') == args[4] and is_plain(k, now) and not has_chores(k, now)
+  local kept, is_late = registration(k, args[2], args[6])
+  local may = not is_late and string.match(kept, '^%d+') == args[4] and is_plain(k, now) and not has_chores(k, now)
   for level = 1, 5 do
     may = may and (level == tonumber(args[5]) or not has_unread(k, level))
   end

@@ -14,7 +14,7 @@
 --   fate          hash token -> "attempts,failures,crashes" of earlier handings-over, where there were any
 --   lease         zset consumer -> end of its lease in ms
 --   consumers     hash consumer -> "epoch,lease" ; a new registration is a new epoch. With ",ms" behind it, it is left
---                 alone until then though its lease is over. "!consumer" -> its last long poll that was given up
+--                 alone until then though its lease is over. "!consumer" -> its last poll that it may have given up
 --   dlq           stream of dead letters
 --   id:<id>       digits "<ms><4 digits seq><level>" of its entry, with a minus of the last one of its batch (see
 --                 find.lua), "s" scheduled, "d<entry>" dead, "c" cancelled, "a<attempts>" acknowledged after more than

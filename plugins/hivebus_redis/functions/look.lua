@@ -1,5 +1,5 @@
 -- look: as receive, and takes nothing. Returns epoch, "waiting", "0", then how many are suspect, and how many wait at
--- each level, the lowest first; or, as receive does, "idle".
+-- each level, the lowest first; or, as receive does, "idle" or "late".
 
 local function at_level(k, level, most)
   local stream = k.q .. level
@@ -11,7 +11,8 @@ end
 local function look(keys, args)
   local k, limit = names(keys[1], args[1]), tonumber(args[4])
   -- All upkeep, and nothing is handed out: no room for anything, and too busy for what would have to run alone.
-  local out = receive(keys, { args[1], args[2], args[3], '0', '0', '1' })
+  local out = receive(keys, { args[1], args[2], args[3], '0', '0', '1', args[7] })
+  if out[2] == 'late' then return out end
   if out[2] == 'drain' then return { out[1], 'waiting', '0', 1, 0, 0, 0, 0, 0 } end
   if limit == 0 then return out end
   local found, sum = { out[1], 'waiting', '0', 0 }, 0
@@ -24,7 +25,6 @@ end
 
 -- What readers call: a pool's members take turns.
 local function receive_any(keys, args)
-  if args[7] and is_late(names(keys[1], args[1]), args[2], args[7]) then return { '0', 'late', '0' } end
   if is_pool(keys) then return in_turn(keys, args, receive) end
   return receive(keys, args)
 end

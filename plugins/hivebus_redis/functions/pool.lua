@@ -192,6 +192,7 @@ local function in_turn(keys, args, ask)
   local share = share_of(k, members, me, consumer, limit, now)
   args[4] = tostring(share)
   local out = ask(keys, args)
+  if out[2] == 'late' then return out end
   local kind, got = out[2], 0
   if kind == 'deliveries' or kind == 'plain' or kind == 'healed' then got = (#out - 3) / 2 end
   local left = limit - got

@@ -21,8 +21,7 @@ local function note_life(k, consumer, kept)
   if facts then redis.call('HSET', k.consumers, consumer, facts) end
 end
 
-local function register(k, consumer, lease, now)
-  local kept = redis.call('HGET', k.consumers, consumer)
+local function register(k, consumer, kept, lease, now)
   local epoch = kept and string.match(kept, '^(%d+),')
   if epoch then
     note_life(k, consumer, kept)
@@ -37,15 +36,16 @@ local function register(k, consumer, lease, now)
   return epoch
 end
 
--- Where the number is kept of the last long poll that a consumer has given up.
+-- Where the number is kept of the last poll that a consumer may have given up.
 local function given_up(consumer)
   return '!' .. consumer
 end
 
--- Whether a long poll comes too late: who has sent it has given it up, or is gone, and would not see what it takes.
-local function is_late(k, consumer, number)
+-- Returns the registration of who asks, and whether the poll comes too late: who has sent it has given it up, or is gone,
+-- and would not see what it takes.
+local function registration(k, consumer, number)
   local kept = redis.call('HMGET', k.consumers, consumer, given_up(consumer))
-  return not kept[1] or tonumber(number) <= tonumber(kept[2] or 0)
+  return kept[1], not kept[1] or tonumber(number) <= tonumber(kept[2] or 0)
 end
 
 local function forget(k, consumer, seen)
@@ -292,21 +292,23 @@ local function open(keys, args)
   -- Its reader notices by another epoch that it was dropped meanwhile.
   if is_temporary(k.meta) then redis.call('HSETNX', k.meta, 'epoch', now_ms()) end
   if args[5] ~= '' then redis.call('HSET', k.meta, 'policy', args[5]) end
-  return register(k, args[3], tonumber(args[4]), now_ms())
+  return register(k, args[3], redis.call('HGET', k.consumers, args[3]), tonumber(args[4]), now_ms())
 end
 
--- receive: KEYS = meta. ARGV = group, consumer, lease, limit, start, running, and for a long poll its number.
+-- receive: KEYS = meta. ARGV = group, consumer, lease, limit, start, running, number of the poll.
 -- Returns epoch, "deliveries" | "plain" (likewise, and nothing else waits but more of that kind: see bulk.lua) |
 -- "healed" (likewise, and a stream was made again) | "drain" | "idle", ms until something
 -- falls due, then for deliveries pairs of token with fate and data; for idle the ids behind which new entries appear,
--- highest level first, then the bell's. For a long poll that nobody waits for any more "0", "late", "0".
+-- highest level first, then the bell's. For a poll that nobody waits for any more "0", "late", "0".
 local function receive(keys, args)
   local k = names(keys[1], args[1])
   local consumer, lease = args[2], tonumber(args[3])
   local limit, start, running = tonumber(args[4]), tonumber(args[5]), tonumber(args[6])
   local now = now_ms()
+  local kept, is_late = registration(k, consumer, args[7])
+  if is_late then return { '0', 'late', '0' } end
   end_leases(k, consumer, lease, now)
-  local epoch = register(k, consumer, lease, now)
+  local epoch = register(k, consumer, kept, lease, now)
   local swept = redis.call('HMGET', k.meta, 'swept', 'trimmed', 'keep')
   if now - (swept[1] or 0) > SWEEP_EVERY then sweep_ids(k, now) end
   if now - (swept[2] or 0) > TRIM_EVERY then trim(k, now, tonumber(swept[3] or HISTORY)) end
@@ -366,11 +368,11 @@ local function close(keys, args)
   return 'done'
 end
 
--- held: KEYS = meta. ARGV = group, consumer, number of its last long poll, which it has given up. Returns the tokens that
--- the server thinks this consumer holds. No long poll adds to them any more that was begun before.
+-- held: KEYS = meta. ARGV = group, consumer, number of its last poll. Returns the tokens that the server thinks this
+-- consumer holds. No poll adds to them any more that was asked before.
 local function held(keys, args)
   local k, tokens = names(keys[1], args[1]), {}
-  if tonumber(args[3]) > 0 then redis.call('HSET', k.consumers, given_up(args[2]), args[3]) end
+  redis.call('HSET', k.consumers, given_up(args[2]), args[3])
   each_held(k, args[2], function(token) tokens[#tokens + 1] = token end)
   return tokens
 end
