@@ -12,8 +12,8 @@ from hivebus_redis.layout import Layout
 
 LOOK_AGAIN = 0.05
 """Seconds between two polls of an idle reader that may not sleep on the streams."""
-LONGEST = 5.0
-"""Seconds after which it rings in any case."""
+LONGEST_SLEEP = 5.0
+"""Seconds after which an idle reader looks again in any case."""
 
 
 class Bell:
@@ -27,7 +27,7 @@ class Bell:
         self._server = server
         self._streams = layout.listening(inbox.name)
         self._rings = rings
-        self._channel = server.channel(reply_timeout=LONGEST + 2.0)
+        self._channel = server.channel(reply_timeout=LONGEST_SLEEP + 2.0)
         self._listening: asyncio.Task[None] | None = None
 
     def listen(self, ids: Sequence[bytes]) -> None:
@@ -45,7 +45,7 @@ class Bell:
             await asyncio.wait([self._listening])
 
     async def _listen(self, ids: Sequence[bytes]) -> None:
-        words: tuple[Word, ...] = ("BLOCK", int(LONGEST * 1000), "STREAMS", *self._streams, *ids)
+        words: tuple[Word, ...] = ("BLOCK", int(LONGEST_SLEEP * 1000), "STREAMS", *self._streams, *ids)
         try:
             await self._channel.call("XREAD", "COUNT", 1, *words)
         except NotPermitted:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from hivebus.errors import HivebusError
 from hivebus.transport import NOTHING_WAITS, DeadLetter, Delivery, Inbox, Reader, Retry, Settled, Settlement
 from hivebus_redis import alarms
-from hivebus_redis.bell import Bell
+from hivebus_redis.bell import LONGEST_SLEEP, Bell
 from hivebus_redis.bulk import Bulk
 from hivebus_redis.connection import Channel, Server
 from hivebus_redis.continuity import Continuity
@@ -25,8 +25,6 @@ from hivebus_redis.settling import STALE, Request, bare
 T = TypeVar("T")
 CLOSE_TIMEOUT = 2.0
 """Seconds that handing back may take."""
-MAX_SLEEP = 5.0
-"""Seconds after which a sleeping reader looks again in any case."""
 
 
 class StreamReader(Reader):
@@ -105,7 +103,7 @@ class StreamReader(Reader):
             left = deadline - loop.time()
             if self._woken or (left <= 0 and not self._lost_reply):
                 break
-            await self._sleep(min(left, self._lease / 3, MAX_SLEEP), wanted)
+            await self._sleep(min(left, self._lease / 3, LONGEST_SLEEP), wanted)
             if self._woken and not self._long.is_answered:
                 break
         self._woken = False
@@ -290,8 +288,8 @@ class StreamReader(Reader):
         """Give back what the server handed over in a reply that never arrived."""
         if not self._lost_reply:
             return
-        # Behind the poll that was given up: asked on another connection, this could overtake it. Its answer may have
-        # told of a new epoch, and what came with it can be given back under no other.
+        # Behind a poll that was given up there: its answer may have told of a new epoch, and what came with it can be
+        # given back under no other.
         self._note_epoch(await self._register(self._receiving))
         known = {bare(token) for token in self._held}
         words = (self._inbox.group, self._consumer, self._polls.number)
@@ -309,7 +307,10 @@ class StreamReader(Reader):
             seconds = min(seconds, max(0.0, self._horizon.due_at - loop.time()))
             if wanted is not None and self._begin_long_poll(self._horizon.ids, seconds, *wanted):
                 self._horizon = None
-                await self._alarm.wait()
+                # A bell that still listens may ring before the answer is there.
+                while not (self._long.is_answered or self._woken or self._closed):
+                    self._alarm.clear()
+                    await self._alarm.wait()
                 return
             self._bell.listen(self._horizon.ids)
         timer = loop.call_later(seconds, self._alarm.set)

@@ -12,7 +12,7 @@ import pytest
 
 from hivebus.errors import HivebusError
 from hivebus.transport import Ack, Delivery, Inbox, Start
-from hivebus_redis import bell, continuity, reader
+from hivebus_redis import bell, continuity
 from hivebus_redis.bulk import Bulk
 from hivebus_redis.connection import Server
 from hivebus_redis.drill.ledger import Book, read
@@ -162,6 +162,19 @@ async def test_who_has_waited_for_nothing_keeps_its_connection(room: Room, begun
 
     assert ids(await bounded(receiving)) == ["m-1"]
     assert begun.words == [(5, 5, 0)] * 2 and opened._receiving.wire is wire
+
+
+async def test_a_bell_that_rings_beside_it_changes_nothing(room: Room, begun: Begun) -> None:
+    opened = await idle(room)
+    wire = opened._receiving.wire
+    receiving = await sleeping(room, opened)
+
+    opened._alarm.set()
+    await asyncio.sleep(SHORT)
+    await publish(await room.transport(), outgoing("m-1"))
+
+    assert ids(await bounded(receiving)) == ["m-1"]
+    assert len(begun.words) == 1 and opened._receiving.wire is wire
 
 
 async def test_a_retry_comes_at_its_time_to_who_sleeps(room: Room, begun: Begun) -> None:
@@ -585,7 +598,7 @@ async def is_handed_over_soon(room: Room, monkeypatch: pytest.MonkeyPatch) -> bo
 
     monkeypatch.setattr(Polls, "ask", slow)
     receiving = asyncio.ensure_future(opened.receive(limit=1, start=1, wait=PATIENCE))
-    done, _ = await asyncio.wait([receiving], timeout=reader.MAX_SLEEP / 2)
+    done, _ = await asyncio.wait([receiving], timeout=bell.LONGEST_SLEEP / 2)
     opened.wake()
     await bounded(receiving)
     return bool(done)

@@ -125,25 +125,24 @@ async def test_what_is_held_is_not_taken_for_lost(redis_room: Room, proxy: Proxy
     assert await settle(reader, Ack(held.token)) == "done"
 
 
-async def lose_the_lease_and_the_answer(room: Room, proxy: Proxy) -> StreamReader:
+async def lose_the_lease_and_an_answer(room: Room, proxy: Proxy) -> StreamReader:
     """Let another one strike a reader off, and then let it take a message under its new epoch that it never sees."""
     reader = await room.reader(await room.transport(proxy.url), lease=0.2)
     heir = await room.reader(await room.transport(), consumer="heir")
     while room.redis.hexists(room.key("consumers"), "one"):
         # A server that has only just started leaves everybody alone for a lease.
         assert await take(heir, wait=0.1) == []
+    assert await reader.receive(limit=10, start=10, wait=0) == []
     await publish(await room.transport(), outgoing("m-1"))
     proxy.lose_answers_to("receive")
     with pytest.raises(Unknown):
-        await reader.receive(limit=10, start=10, wait=1)
+        await reader.receive(limit=10, start=10, wait=0)
     assert proxy.lost == 1
     return reader
 
 
-async def test_what_is_lost_together_with_the_news_of_a_new_epoch_is_found_again(
-    redis_room: Room, proxy: Proxy
-) -> None:
-    reader = await lose_the_lease_and_the_answer(redis_room, proxy)
+async def test_what_is_lost_under_a_new_epoch_is_found_again(redis_room: Room, proxy: Proxy) -> None:
+    reader = await lose_the_lease_and_an_answer(redis_room, proxy)
 
     (found,) = await take(reader, wait=2)
 
@@ -154,8 +153,8 @@ async def test_what_is_lost_together_with_the_news_of_a_new_epoch_is_found_again
 async def test_saboteur_who_gives_it_back_under_the_old_epoch_never_sees_it(
     redis_room: Room, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reader = await lose_the_lease_and_the_answer(redis_room, proxy)
     monkeypatch.setattr(StreamReader, "_note_epoch", lambda self, epoch: None)
+    reader = await lose_the_lease_and_an_answer(redis_room, proxy)
 
     assert await take(reader, wait=0.3) == []
 
@@ -165,6 +164,7 @@ async def test_saboteur_a_reader_that_does_not_ask_what_it_holds_forgets_them(
 ) -> None:
     async def forget(self: StreamReader) -> None:
         """Go on as if nothing had happened."""
+        self._lost_reply = False
 
     monkeypatch.setattr(StreamReader, "_resynchronise", forget)
     reader = await receive_and_lose_the_answer(redis_room, proxy)

@@ -86,7 +86,7 @@ class WatchedReader(StreamReader):
         return answers
 
     async def _take(self, limit: int, start: int) -> list[Delivery]:
-        # The poll may have left before: whoever heard the bell began it.
+        # A long poll left before.
         began = self._polls.leaves_at
         deliveries = await super()._take(limit, start)
         for each in deliveries:
