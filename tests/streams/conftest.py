@@ -12,6 +12,7 @@ from hivebus_redis import library
 from .own_server import OwnServer
 from .proxy import Proxy
 from .room import Room
+from .sleepers import Begun, keep_book
 
 
 class Anybody(Protocol):
@@ -72,6 +73,12 @@ def proxy(redis_server: Anybody) -> Iterator[Proxy]:
     line = Proxy(redis_server.socket)
     yield line
     line.close()
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> Begun:
+    """Keep book of the long polls."""
+    return keep_book(monkeypatch)
 
 
 @pytest.fixture

@@ -77,9 +77,10 @@ class Proxy:
         """Hang up everywhere."""
         self.let_go()
         self._closed.set()
-        self._door.close()
         for thread in self._threads:
             thread.join(timeout=5)
+        # Not before: somebody looked through it.
+        self._door.close()
 
     def _lose(self, function: str, times: int, *, before: bool) -> None:
         with self._lock:
