@@ -307,10 +307,7 @@ class StreamReader(Reader):
             seconds = min(seconds, max(0.0, self._horizon.due_at - loop.time()))
             if wanted is not None and self._begin_long_poll(self._horizon.ids, seconds, *wanted):
                 self._horizon = None
-                # A bell that still listens may ring before the answer is there.
-                while not (self._long.is_answered or self._woken or self._closed):
-                    self._alarm.clear()
-                    await self._alarm.wait()
+                await self._until_answered()
                 return
             self._bell.listen(self._horizon.ids)
         timer = loop.call_later(seconds, self._alarm.set)
@@ -320,8 +317,14 @@ class StreamReader(Reader):
             timer.cancel()
             self._horizon = None
 
+    async def _until_answered(self) -> None:
+        # A bell that still listens may ring before the answer is there.
+        while not (self._long.is_answered or self._woken or self._closed):
+            self._alarm.clear()
+            await self._alarm.wait()
+
     def _begin_long_poll(self, ids: Sequence[bytes], seconds: float, limit: int, start: int) -> bool:
-        # What may start meanwhile would not be in it, and a suspect be handed out beside that.
+        # It would not know of what starts meanwhile, and a suspect could be handed out beside that.
         has_started_all = len(self._started) == len(self._held)
         if self._long.is_refused or not has_started_all or self._goes_the_short_way(limit, start):
             return False

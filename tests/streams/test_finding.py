@@ -69,7 +69,7 @@ async def test_the_first_of_very_many_is_found(room: Room) -> None:
     assert await states(transport, "m-0", "m-499", "m-500", "m-1200") == ["queued"] * 4
 
 
-async def test_a_shared_place_takes_no_more_memory_than_one_of_its_own(room: Room) -> None:
+async def test_a_shared_place_is_a_number_and_kept_in_the_same_form_as_one_of_its_own(room: Room) -> None:
     transport = await room.transport()
     await publish(transport, outgoing("alone"))
     await publish(transport, outgoing("first"), outgoing("second"))

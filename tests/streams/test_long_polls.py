@@ -111,6 +111,26 @@ async def test_a_bell_that_rings_beside_it_changes_nothing(room: Room, begun: Be
     assert len(begun.words) == 1 and opened._receiving.wire is wire
 
 
+async def test_saboteur_who_gets_up_at_every_bell_loses_sight_of_the_answer(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def get_up(self: StreamReader) -> None:
+        await self._alarm.wait()
+
+    monkeypatch.setattr(StreamReader, "_until_answered", get_up)
+    opened = await idle(room)
+    receiving = await sleeping(room, opened)
+
+    opened._alarm.set()
+    await asyncio.sleep(SHORT)
+    await publish(await room.transport(), outgoing("m-1"))
+
+    done, _ = await asyncio.wait([receiving], timeout=SHORT)
+    assert not done
+    opened.wake()
+    await bounded(receiving)
+
+
 async def test_a_retry_comes_at_its_time_to_who_sleeps(room: Room, begun: Begun) -> None:
     opened = await idle(room)
     receiving = await sleeping(room, opened)

@@ -22,6 +22,8 @@ from .sleepers import SHORT, Begun, bounded, idle, sleeping
 LEASE = 1.0
 MANY = 20
 Change = Callable[..., None]
+TELLS = "redis.call('HSET', k.consumers, given_up(args[2]), args[3])"
+"""How the server keeps the number of the last poll that was given up."""
 
 
 # --- Who gives one up ---------------------------------------------------------------------------------------------
@@ -75,7 +77,7 @@ async def test_a_poll_that_was_given_up_takes_nothing(redis_room: Room, proxy: P
 async def test_saboteur_who_does_not_tell_that_loses_sight_of_it(
     redis_room: Room, proxy: Proxy, change_library: Change
 ) -> None:
-    change_library(("redis.call('HSET', k.consumers, given_up(args[2]), args[3])", ""))
+    change_library((TELLS, ""))
     opened = await cut_off(redis_room, proxy, woken)
 
     assert await take(opened, wait=SHORT) == []
@@ -120,7 +122,7 @@ async def test_an_ordinary_poll_that_was_given_up_takes_nothing(redis_room: Room
 async def test_saboteur_an_ordinary_poll_that_nobody_tells_of_takes_what_nobody_sees(
     redis_room: Room, proxy: Proxy, change_library: Change
 ) -> None:
-    change_library(("redis.call('HSET', k.consumers, given_up(args[2]), args[3])", ""))
+    change_library((TELLS, ""))
     opened = await idle(redis_room, proxy.url)
 
     assert await take(await overtaken(redis_room, proxy, opened, "receive"), wait=SHORT) == []
