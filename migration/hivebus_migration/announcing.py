@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic_ns, time_ns
+from typing import TypeAlias
 
 from hivebus.address import shadow_of
 from hivebus.errors import HivebusError
 from hivebus.transport import Outgoing, Published
 from hivebus_migration.bridge_lock import is_bridged
 from hivebus_migration.copies import Copies
-from hivebus_migration.facts import Fact, Intent, Moment, Spooled, boot_id
+from hivebus_migration.facts import Attempt, Fact, Intent, Moment, Spooled, boot_id
 from hivebus_migration.ledger import Ledger
 from hivebus_migration.leg import Leg
-from hivebus_migration.plans import Course, Plan
+from hivebus_migration.plans import Course, Plans
 from hivebus_migration.telling import attempts, read_known
 
 EVERY = 0.02
@@ -25,24 +26,24 @@ QUIET = 10
 
 
 class Departure:
-    """One batch on its way.
+    """One batch that leaves by one leg.
 
     Attributes:
-        batch, plans: what leaves, and how each travels.
+        batch, courses: what leaves, and how each travels; the same leg acts for all.
         wall, mono: when, in ns of the two clocks.
-        heard: what its legs have answered, and nobody has written down yet: leg, items, answers, seconds.
-        is_announced: whether it was written down that it left.
     """
 
-    __slots__ = ("batch", "heard", "is_announced", "mono", "plans", "wall")
+    __slots__ = ("batch", "courses", "mono", "wall")
 
-    def __init__(self, batch: Sequence[Outgoing], plans: Sequence[Plan]) -> None:
+    def __init__(self, batch: Sequence[Outgoing], courses: Sequence[Course]) -> None:
         self.batch = batch
-        self.plans = plans
+        self.courses = courses
         self.wall = time_ns()
         self.mono = monotonic_ns()
-        self.heard: list[tuple[Leg, Sequence[Outgoing], Sequence[Published | HivebusError], float]] = []
-        self.is_announced = False
+
+
+_Answer: TypeAlias = tuple[Departure, Sequence[Published | HivebusError], int]
+"""What left, what the leg said of each of the batch, and when, in ns of the clock that does not jump."""
 
 
 class Announcing:
@@ -50,17 +51,20 @@ class Announcing:
 
     Args:
         ledger: what is written into.
+        plans: tell what was announced before.
         legacy: the leg whose copies a bridge may write.
         copies: by the name of a leg, how copies travel it.
     """
 
-    def __init__(self, ledger: Ledger, *, legacy: Leg, copies: Mapping[str, Copies]) -> None:
+    def __init__(self, ledger: Ledger, plans: Plans, *, legacy: Leg, copies: Mapping[str, Copies]) -> None:
         self._ledger = ledger
+        self._plans = plans
         self._legacy = legacy
         self._copies = copies
         self._session = ""
         self._number = 0
-        self._departures: list[Departure] = []
+        self._left: list[Departure] = []
+        self._answered: list[_Answer] = []
         self._next_round: asyncio.TimerHandle | None = None
         self._quiet = 0
 
@@ -68,64 +72,61 @@ class Announcing:
         """Give this process a name as a sender: those that were forked from one would all count as the same."""
         self._session = os.urandom(8).hex()
 
-    def departs(self, departure: Departure) -> None:
-        """Announce a batch in a moment, when the acting legs have it; what was announced before is not again."""
-        self._departures.append(departure)
+    def departs(self, batch: Sequence[Outgoing], courses: Sequence[Course]) -> Departure:
+        """Announce a batch in a moment, when the acting leg has it; what was announced before is not again."""
+        departure = Departure(batch, courses)
+        self._left.append(departure)
         if self._next_round is None:
-            self._next_round = asyncio.get_running_loop().call_later(EVERY, self._go_round)
+            self._go_on()
+        return departure
 
-    def answered(
-        self,
-        departure: Departure,
-        leg: Leg,
-        batch: Sequence[Outgoing],
-        answers: Sequence[Published | HivebusError],
-    ) -> None:
-        """Write down what an acting leg has answered just now."""
-        departure.heard.append((leg, batch, answers, (monotonic_ns() - departure.mono) / 1e9))
-        if departure.is_announced:
-            self.departs(departure)
+    def answered(self, departure: Departure, answers: Sequence[Published | HivebusError]) -> None:
+        """Write down in a moment what the acting leg has answered just now."""
+        self._answered.append((departure, answers, monotonic_ns()))
+        if self._next_round is None:
+            self._go_on()
 
     def close(self) -> None:
         """Do now what is left to do."""
         if self._next_round is not None:
             self._next_round.cancel()
             self._next_round = None
-        self._catch_up(lambda departure: True)
+        self._catch_up(left_before=monotonic_ns())
 
     def _go_round(self) -> None:
-        self._quiet = 0 if self._departures else self._quiet + 1
-        # While its sender waits for an answer, nothing of this is done.
-        long_ago = monotonic_ns() - EVERY * 1e9
-        self._catch_up(lambda departure: bool(departure.heard) or departure.mono < long_ago)
-        more = self._departures or self._quiet < QUIET
-        self._next_round = asyncio.get_running_loop().call_later(EVERY, self._go_round) if more else None
+        self._quiet = 0 if self._left or self._answered else self._quiet + 1
+        # While its sender waits for an answer, nothing of this is done; unless it waits for long.
+        self._catch_up(left_before=monotonic_ns() - int(EVERY * 1e9))
+        self._next_round = None
+        if self._left or self._quiet < QUIET:
+            self._go_on()
 
-    def _catch_up(self, is_due: Callable[[Departure], bool]) -> None:
-        departures = [each for each in self._departures if is_due(each)]
-        self._departures = [each for each in self._departures if not is_due(each)]
-        self._announce([each for each in departures if not each.is_announced])
-        for departure in departures:
-            heard, departure.heard = departure.heard, []
-            for leg, batch, answers, seconds in heard:
-                self._ledger.note(*attempts(batch, answers, leg=leg.name, driver=leg.driver, seconds=seconds))
+    def _go_on(self) -> None:
+        self._next_round = asyncio.get_running_loop().call_later(EVERY, self._go_round)
+
+    def _catch_up(self, *, left_before: int) -> None:
+        answered, self._answered = self._answered, []
+        known = {id(departure) for departure, _, _ in answered}
+        left, self._left = self._left, []
+        due: list[Departure] = []
+        for each in left:
+            (due if id(each) in known or each.mono <= left_before else self._left).append(each)
+        self._announce(due)
+        for departure, answers, mono in answered:
+            self._ledger.note(*_attempts(departure, answers, at=mono))
 
     def _announce(self, departures: Sequence[Departure]) -> None:
         facts: list[Fact] = []
         copies: list[tuple[Leg, Outgoing]] = []
-        fresh: list[tuple[Outgoing, Plan, Moment]] = []
+        fresh: list[tuple[Outgoing, Course, Moment]] = []
         for departure in departures:
-            departure.is_announced = True
             at = Moment(departure.wall, departure.mono, boot_id())
-            pairs = zip(departure.batch, departure.plans, strict=True)
-            fresh += [(item, plan, at) for item, plan in pairs if not plan.announced]
-        spools = any(plan.course.other is self._legacy for _, plan, _ in fresh) and is_bridged(self._ledger.path)
-        for item, plan, at in fresh:
-            if plan.announced:
-                continue  # twice in one go
-            plan.announced = True
-            facts.append(self._intent(item, plan.course, at))
-            other = plan.course.other
+            pairs = zip(departure.batch, departure.courses, strict=True)
+            fresh += [(item, course, at) for item, course in pairs if self._plans.announce(item)]
+        spools = any(course.other is self._legacy for _, course, _ in fresh) and is_bridged(self._ledger.path)
+        for item, course, at in fresh:
+            facts.append(self._intent(item, course, at))
+            other = course.other
             if other is None:
                 continue
             copy = item._replace(inbox=shadow_of(item.inbox))
@@ -163,3 +164,9 @@ class Announcing:
 
 def _spooled(copy: Outgoing, *, leg: str, at: Moment) -> Spooled:
     return Spooled(leg, copy.inbox, copy.message_id, copy.routing_key, copy.priority, copy.ttl, copy.data, at)
+
+
+def _attempts(departure: Departure, answers: Sequence[Published | HivebusError], *, at: int) -> Sequence[Attempt]:
+    leg = departure.courses[0].acting
+    seconds = (at - departure.mono) / 1e9
+    return attempts(departure.batch, answers, leg=leg.name, driver=leg.driver, seconds=seconds)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from hivebus.errors import ConfigError, HivebusError, Unavailable
@@ -23,14 +24,14 @@ from hivebus.transport import (
     Reader,
     Transport,
 )
-from hivebus_migration.announcing import Announcing, Departure
+from hivebus_migration.announcing import Announcing
 from hivebus_migration.copies import LEGACY_PATIENCE, MAIN_PATIENCE, Copies
 from hivebus_migration.facts import Attempt
 from hivebus_migration.ledger import Ledger
 from hivebus_migration.ledger_closing import close_ledger
 from hivebus_migration.leg import Leg
 from hivebus_migration.offering import Delegating, Offer, offering
-from hivebus_migration.plans import Plans
+from hivebus_migration.plans import Course, Plans
 from hivebus_migration.stage_cache import StageCache
 from hivebus_migration.stage_file import StageFile
 from hivebus_migration.watched_reader import WatchedReader
@@ -89,7 +90,7 @@ class DualWrite(Delegating):
             main.name: Copies(main, told=self._told, patience=MAIN_PATIENCE),
             legacy.name: Copies(legacy, told=self._told, patience=LEGACY_PATIENCE, absent="no_bridge"),
         }
-        self._announcing = Announcing(self._ledger, legacy=legacy, copies=self._copies)
+        self._announcing = Announcing(self._ledger, self._plans, legacy=legacy, copies=self._copies)
         self.legs = (main.name, legacy.name)
         self._closed = False
 
@@ -129,44 +130,29 @@ class DualWrite(Delegating):
 
     async def publish(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
         """Hand a batch to the legs that act, and copies to the others; return what the acting legs answered."""
-        plans = [self._plans.of(item) for item in batch]
-        departure = Departure(batch, plans)
-        self._announcing.departs(departure)
-        acting = plans[0].course.acting
-        if len(plans) == 1 or all(plan.course.acting is acting for plan in plans):
+        courses = list(map(self._plans.of, batch))
+        acting = courses[0].acting
+        if len(courses) > 1 and any(course.acting is not acting for course in courses):
+            return await self._publish_apart(batch, courses)
+        departure = self._announcing.departs(batch, courses)
+        try:
             answers = await acting.publish(batch)
-            self._announcing.answered(departure, acting, batch, answers)
-        else:
-            answers = await self._act_on_both(departure)
-        return [
-            answer._replace(leg=plan.course.acting.name, others=plan.course.others)
-            if isinstance(answer, Published)
-            else answer
-            for answer, plan in zip(answers, plans, strict=True)
-        ]
+        except HivebusError as error:
+            answers = [error] * len(batch)
+        self._announcing.answered(departure, answers)
+        return list(map(Course.told, courses, answers))
 
-    async def _act_on_both(self, departure: Departure) -> Sequence[Published | HivebusError]:
-        batch, plans = departure.batch, departure.plans
-        places = {
-            leg: [place for place, plan in enumerate(plans) if plan.course.acting is leg]
-            for leg in (self._main, self._legacy)
-        }
-        answers = await asyncio.gather(
-            *(self._act(departure, leg, [batch[place] for place in of_leg]) for leg, of_leg in places.items())
-        )
-        by_place = {
-            place: answer
-            for of_leg, of_answers in zip(places.values(), answers, strict=True)
-            for place, answer in zip(of_leg, of_answers, strict=True)
-        }
-        return [by_place[place] for place in range(len(batch))]
-
-    async def _act(
-        self, departure: Departure, leg: Leg, batch: Sequence[Outgoing]
+    async def _publish_apart(
+        self, batch: Sequence[Outgoing], courses: Sequence[Course]
     ) -> Sequence[Published | HivebusError]:
-        answers = await leg.publish(batch)
-        self._announcing.answered(departure, leg, batch, answers)
-        return answers
+        """Publish what acts on either leg as a batch of its own."""
+        places = [
+            [place for place, course in enumerate(courses) if course.acting is leg]
+            for leg in (self._main, self._legacy)
+        ]
+        answers = await asyncio.gather(*(self.publish([batch[place] for place in of_leg]) for of_leg in places))
+        by_place = dict(zip(chain(*places), chain(*answers), strict=True))
+        return [by_place[place] for place in range(len(batch))]
 
     def _told(self, told: Sequence[Attempt]) -> None:
         self._ledger.note(*told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Awaitable, Hashable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 
@@ -34,6 +34,7 @@ class Leg:
         self.publisher = publisher
         self.driver = publisher.driver if isinstance(publisher, Rendering) else "direct"
         self.capabilities: Capabilities | None = None
+        self._most = 0
         self.error: HivebusError = Unavailable(f"the {name} leg is not connected", hint="await connect()")
         self._connecting: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
@@ -69,18 +70,11 @@ class Leg:
         """Return what *item* queues behind on this leg."""
         return self.name, self.publisher.lane(item)
 
-    async def publish(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
-        """Hand a batch over; return one result per item, in order. Raises no `HivebusError`."""
-        if self.capabilities is None:
-            return [self._away() for _ in batch]
-        size = int(self.capabilities.max_batch.value)
-        if len(batch) > size:
-            parts = [await self.publish(batch[at : at + size]) for at in range(0, len(batch), size)]
-            return [result for part in parts for result in part]
-        try:
-            return await self.publisher.publish(batch)
-        except HivebusError as error:
-            return [error] * len(batch)
+    def publish(self, batch: Sequence[Outgoing]) -> Awaitable[Sequence[Published | HivebusError]]:
+        """Hand a batch over; return, once awaited, one result per item in order, or raise what became of them all."""
+        if len(batch) > self._most:
+            return self._publish_in_parts(batch)
+        return self.publisher.publish(batch)
 
     async def close(self) -> None:
         """Stop trying, and release the transport; one that does not answer is left alone."""
@@ -97,6 +91,18 @@ class Leg:
             f"the {self.name} leg is away: {self.error.what}", cause=self.error.cause, hint=self.error.hint
         )
 
+    async def _publish_in_parts(self, batch: Sequence[Outgoing]) -> Sequence[Published | HivebusError]:
+        if self.capabilities is None:
+            raise self._away()
+        results: list[Published | HivebusError] = []
+        for at in range(0, len(batch), self._most):
+            part = batch[at : at + self._most]
+            try:
+                results += await self.publisher.publish(part)
+            except HivebusError as error:
+                results += [error] * len(part)
+        return results
+
     async def _connect(self) -> None:
         pause = FIRST_PAUSE
         while True:
@@ -110,6 +116,7 @@ class Leg:
                 self.error = error
                 self._tried.set()
             else:
+                self._most = int(self.capabilities.max_batch.value)
                 return
             await asyncio.sleep(pause)
             pause = min(LONGEST_PAUSE, pause * 2)

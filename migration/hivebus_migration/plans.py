@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TypeAlias
 
 from hivebus.address import is_temporary
-from hivebus.transport import Outgoing
+from hivebus.errors import HivebusError
+from hivebus.transport import Outgoing, Published
 from hivebus_migration.leg import Leg
 from hivebus_migration.stages import Stage
 
@@ -14,6 +16,7 @@ REMEMBERED = 65_536
 """Messages; whoever sends one again does so within seconds, and touches it by that."""
 COURSES = 4096
 """Inboxes whose course is remembered; then it begins anew."""
+_Key: TypeAlias = tuple[str, str]
 
 
 class Course:
@@ -34,24 +37,17 @@ class Course:
         self.other = other
         self.others = (other.name,) if other else ()
 
-
-class Plan:
-    """How one message to one agent travels.
-
-    Attributes:
-        course: of its agent, when it was first sent.
-        announced: whether its intent is noted and its copy is on its way; only once, however often it is sent.
-    """
-
-    __slots__ = ("announced", "course")
-
-    def __init__(self, course: Course) -> None:
-        self.course = course
-        self.announced = False
+    def told(self, answer: Published | HivebusError) -> Published | HivebusError:
+        """Return what the acting leg answered, as it is told to a sender."""
+        if not isinstance(answer, Published):
+            return answer
+        # Not by `_replace`, the dearest step between an answer and a sender who waits for it.
+        state, evidence, idle, readers, _, _, durability, heard, routes = answer
+        return Published(state, evidence, idle, readers, self.acting.name, self.others, durability, heard, routes)
 
 
 class Plans:
-    """The plans of this process, by message and inbox.
+    """How the messages of this process travel, by message and inbox.
 
     A message whose outcome is unknown is sent again under its id. Were it to go by another leg then,
     because its agent was promoted meanwhile, both legs could act on it.
@@ -61,20 +57,30 @@ class Plans:
         self._main = main
         self._legacy = legacy
         self._stage_of = stage_of
-        self._plans: OrderedDict[tuple[str, str], Plan] = OrderedDict()
         self._courses: dict[str, Course] = {}
+        self._fresh: dict[_Key, Course] = {}
+        self._announced: OrderedDict[_Key, Course] = OrderedDict()
 
-    def of(self, item: Outgoing) -> Plan:
-        """Return the plan for a message, made now if it was never sent here."""
+    def of(self, item: Outgoing) -> Course:
+        """Return how a message travels: as it did before, or by its agent's stage if it was never sent here."""
         key = item.message_id, item.inbox
-        plan = self._plans.get(key)
-        if plan is not None:
-            self._plans.move_to_end(key)
-            return plan
-        plan = self._plans[key] = Plan(self.course(item))
-        if len(self._plans) > REMEMBERED:
-            self._plans.popitem(last=False)
-        return plan
+        course = self._announced.get(key) or self._fresh.get(key)
+        if course is None:
+            course = self._fresh[key] = self.course(item)
+        return course
+
+    def announce(self, item: Outgoing) -> bool:
+        """Tell whether a message is to be written down and copied: once, however often it is sent."""
+        key = item.message_id, item.inbox
+        course = self._fresh.pop(key, None)
+        if course is None:
+            if key in self._announced:
+                self._announced.move_to_end(key)
+            return False
+        self._announced[key] = course
+        if len(self._announced) > REMEMBERED:
+            self._announced.popitem(last=False)
+        return True
 
     def course(self, item: Outgoing) -> Course:
         """Return how a message travels that was never sent before."""

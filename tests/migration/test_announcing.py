@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from time import monotonic_ns
 from typing import Any
 
 import pytest
 
 from hivebus_migration import announcing
-from hivebus_migration.announcing import Announcing
+from hivebus_migration.announcing import Announcing, Departure
 
 from .acting import in_stage
 from .house import House, outgoing, until
@@ -27,11 +28,12 @@ async def timers_of_a_busy_sender(house: House, monkeypatch: pytest.MonkeyPatch)
     armed = 0
     departs = Announcing.departs
 
-    def counting(self: Announcing, departure: Any) -> None:
+    def counting(self: Announcing, *what: Any) -> Departure:
         nonlocal armed
         before = self._next_round
-        departs(self, departure)
+        departure = departs(self, *what)
         armed += self._next_round is not before
+        return departure
 
     monkeypatch.setattr(Announcing, "departs", counting)
     async with house.connected() as joined:
@@ -90,11 +92,11 @@ async def announced_before_it_was_answered(house: House, monkeypatch: pytest.Mon
         sending = asyncio.create_task(joined.publish([outgoing()]))
         await house.main.entered.wait()
         joined._announcing._go_round()
-        was_announced = joined._announcing._departures == []
+        was_announced = joined._announcing._left == []
         house.main.held.set()
         await sending
         joined._announcing._go_round()
-        assert joined._announcing._departures == []
+        assert not joined._announcing._left and not joined._announcing._answered
     return was_announced
 
 
@@ -104,5 +106,5 @@ async def test_what_is_answered_in_time_is_not_copied_before(house: House, monke
 
 async def test_saboteur_rounds_that_wait_for_nobody_announce_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     catch_up = Announcing._catch_up
-    monkeypatch.setattr(Announcing, "_catch_up", lambda self, is_due: catch_up(self, lambda departure: True))
+    monkeypatch.setattr(Announcing, "_catch_up", lambda self, left_before: catch_up(self, left_before=monotonic_ns()))
     assert await announced_before_it_was_answered(house, monkeypatch)

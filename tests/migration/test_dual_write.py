@@ -179,4 +179,5 @@ async def test_what_is_remembered_is_bounded(house: House, monkeypatch: pytest.M
     async with house.connected() as joined:
         for _ in range(10):
             await joined.publish([outgoing()])
-        assert len(joined._plans._plans) == 3
+        await until(lambda: not joined._plans._fresh)
+        assert len(joined._plans._announced) == 3
