@@ -25,23 +25,10 @@ QUIET = 10
 """Rounds in which nothing left; then there is none until something does. A sender that goes on arms no timer."""
 
 
-class Departure:
-    """One batch that leaves by one leg.
-
-    Attributes:
-        batch, courses: what leaves, and how each travels; the same leg acts for all.
-        wall, mono: when, in ns of the two clocks.
-    """
-
-    __slots__ = ("batch", "courses", "mono", "wall")
-
-    def __init__(self, batch: Sequence[Outgoing], courses: Sequence[Course]) -> None:
-        self.batch = batch
-        self.courses = courses
-        self.wall = time_ns()
-        self.mono = monotonic_ns()
-
-
+Departure: TypeAlias = tuple[Sequence[Outgoing], Sequence[Course], int, int]
+"""One batch that leaves by one leg: what, how each of it travels, and when, in ns of the wall clock and of the one that
+does not jump. A plain tuple, since nothing else is made without a call of ours while a sender waits.
+"""
 _Answer: TypeAlias = tuple[Departure, Sequence[Published | HivebusError], int]
 """What left, what the leg said of each of the batch, and when, in ns of the clock that does not jump."""
 
@@ -74,7 +61,7 @@ class Announcing:
 
     def departs(self, batch: Sequence[Outgoing], courses: Sequence[Course]) -> Departure:
         """Announce a batch in a moment, when the acting leg has it; what was announced before is not again."""
-        departure = Departure(batch, courses)
+        departure = batch, courses, time_ns(), monotonic_ns()
         self._left.append(departure)
         if self._next_round is None:
             self._go_on()
@@ -86,12 +73,16 @@ class Announcing:
         if self._next_round is None:
             self._go_on()
 
+    def catch_up(self) -> None:
+        """Announce at once what is on its way."""
+        self._catch_up(left_before=monotonic_ns())
+
     def close(self) -> None:
         """Do now what is left to do."""
         if self._next_round is not None:
             self._next_round.cancel()
             self._next_round = None
-        self._catch_up(left_before=monotonic_ns())
+        self.catch_up()
 
     def _go_round(self) -> None:
         self._quiet = 0 if self._left or self._answered else self._quiet + 1
@@ -110,7 +101,7 @@ class Announcing:
         left, self._left = self._left, []
         due: list[Departure] = []
         for each in left:
-            (due if id(each) in known or each.mono <= left_before else self._left).append(each)
+            (due if id(each) in known or each[3] <= left_before else self._left).append(each)
         self._announce(due)
         for departure, answers, mono in answered:
             self._ledger.note(*_attempts(departure, answers, at=mono))
@@ -119,10 +110,10 @@ class Announcing:
         facts: list[Fact] = []
         copies: list[tuple[Leg, Outgoing]] = []
         fresh: list[tuple[Outgoing, Course, Moment]] = []
-        for departure in departures:
-            at = Moment(departure.wall, departure.mono, boot_id())
-            pairs = zip(departure.batch, departure.courses, strict=True)
-            fresh += [(item, course, at) for item, course in pairs if self._plans.announce(item)]
+        for batch, courses, wall, mono in departures:
+            at = Moment(wall, mono, boot_id())
+            pairs = zip(batch, courses, strict=True)
+            fresh += [(item, course, at) for item, course in pairs if self._plans.announce(item, course)]
         spools = any(course.other is self._legacy for _, course, _ in fresh) and is_bridged(self._ledger.path)
         for item, course, at in fresh:
             facts.append(self._intent(item, course, at))
@@ -167,6 +158,6 @@ def _spooled(copy: Outgoing, *, leg: str, at: Moment) -> Spooled:
 
 
 def _attempts(departure: Departure, answers: Sequence[Published | HivebusError], *, at: int) -> Sequence[Attempt]:
-    leg = departure.courses[0].acting
-    seconds = (at - departure.mono) / 1e9
-    return attempts(departure.batch, answers, leg=leg.name, driver=leg.driver, seconds=seconds)
+    batch, courses, _, mono = departure
+    leg = courses[0].acting
+    return attempts(batch, answers, leg=leg.name, driver=leg.driver, seconds=(at - mono) / 1e9)

@@ -84,7 +84,7 @@ class DualWrite(Delegating):
         self._stages = StageCache(
             lambda: self.inner(Directory),
             StageFile(ledger, namespace=namespace),
-            changed=self._plans.stages_changed,
+            changed=self._stages_changed,
         )
         self._copies = {
             main.name: Copies(main, told=self._told, patience=MAIN_PATIENCE),
@@ -153,6 +153,11 @@ class DualWrite(Delegating):
         answers = await asyncio.gather(*(self.publish([batch[place] for place in of_leg]) for of_leg in places))
         by_place = dict(zip(chain(*places), chain(*answers), strict=True))
         return [by_place[place] for place in range(len(batch))]
+
+    def _stages_changed(self) -> None:
+        # What is on its way keeps the course that it left by, also if it has to be sent again.
+        self._announcing.catch_up()
+        self._plans.stages_changed()
 
     def _told(self, told: Sequence[Attempt]) -> None:
         self._ledger.note(*told)

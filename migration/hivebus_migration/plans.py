@@ -50,7 +50,8 @@ class Plans:
     """How the messages of this process travel, by message and inbox.
 
     A message whose outcome is unknown is sent again under its id. Were it to go by another leg then,
-    because its agent was promoted meanwhile, both legs could act on it.
+    because its agent was promoted meanwhile, both legs could act on it. So what was sent before a stage changed
+    is remembered with its course; as long as none changes, there is one course to each agent and nothing to look up.
     """
 
     def __init__(self, main: Leg, legacy: Leg, *, stage_of: Callable[[str], Stage]) -> None:
@@ -58,28 +59,23 @@ class Plans:
         self._legacy = legacy
         self._stage_of = stage_of
         self._courses: dict[str, Course] = {}
-        self._fresh: dict[_Key, Course] = {}
-        self._announced: OrderedDict[_Key, Course] = OrderedDict()
+        self._since: OrderedDict[_Key, Course] = OrderedDict()
+        self._before: OrderedDict[_Key, Course] = OrderedDict()
 
     def of(self, item: Outgoing) -> Course:
-        """Return how a message travels: as it did before, or by its agent's stage if it was never sent here."""
-        key = item.message_id, item.inbox
-        course = self._announced.get(key) or self._fresh.get(key)
-        if course is None:
-            course = self._fresh[key] = self.course(item)
-        return course
+        """Return how a message travels: as it did before a stage changed, or by its agent's stage."""
+        return (self._before and self._before.get((item.message_id, item.inbox))) or self.course(item)
 
-    def announce(self, item: Outgoing) -> bool:
+    def announce(self, item: Outgoing, course: Course) -> bool:
         """Tell whether a message is to be written down and copied: once, however often it is sent."""
         key = item.message_id, item.inbox
-        course = self._fresh.pop(key, None)
-        if course is None:
-            if key in self._announced:
-                self._announced.move_to_end(key)
-            return False
-        self._announced[key] = course
-        if len(self._announced) > REMEMBERED:
-            self._announced.popitem(last=False)
+        for remembered in (self._since, self._before):
+            if key in remembered:
+                remembered.move_to_end(key)
+                return False
+        self._since[key] = course
+        if len(self._since) + len(self._before) > REMEMBERED:
+            (self._before or self._since).popitem(last=False)
         return True
 
     def course(self, item: Outgoing) -> Course:
@@ -87,8 +83,10 @@ class Plans:
         return (None if item.legs else self._courses.get(item.inbox)) or self._chart(item)
 
     def stages_changed(self) -> None:
-        """Ask for stages again, for messages that were not sent yet."""
+        """Ask for stages again, for messages that were not sent yet; what is on its way must be announced before."""
         self._courses.clear()
+        self._before.update(self._since)
+        self._since.clear()
 
     def _chart(self, item: Outgoing) -> Course:
         stage = self._stage_of(item.inbox)

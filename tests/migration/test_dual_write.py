@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from hivebus.errors import HivebusError, QueueFull, Unavailable, Unknown, Unsupported
 from hivebus.transport import Inbox
+from hivebus_migration import announcing
+from hivebus_migration.dual_write import DualWrite
 
 from .acting import ACTING, COPIED_TO, STAGES, in_stage
 from .files_leg import ids
@@ -154,6 +157,38 @@ async def test_saboteur_without_its_memory_a_message_could_act_on_both_legs(
     assert await sent_again_after_a_promotion(house) == ["files", "memory"]
 
 
+async def sent_again_while_it_is_under_way(house: House, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Promote its agent while a message waits for its answer, and send it again; return where it was written."""
+    monkeypatch.setattr(announcing, "EVERY", 3600.0)
+    item = outgoing()
+    async with house.connected() as joined:
+        house.legacy.held = asyncio.Event()
+        first = asyncio.create_task(joined.publish([item]))
+        await house.legacy.entered.wait()
+        await in_stage("live")
+        await until(lambda: joined._stages.of("dev").name == "live", what="the stage was read")
+        again = asyncio.create_task(joined.publish([item]))
+        await asyncio.sleep(0)
+        house.legacy.held.set()
+        await asyncio.gather(first, again)
+    return [leg for leg, road in (("files", house.legacy), ("memory", house.main)) if "dev" in road.inboxes_written]
+
+
+async def test_what_is_under_way_while_its_agent_is_promoted_stays_on_its_leg(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await in_stage("dualwrite")
+    assert await sent_again_while_it_is_under_way(house, monkeypatch) == ["files"]
+
+
+async def test_saboteur_a_promotion_that_does_not_note_what_is_under_way_lets_it_act_on_both_legs(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await in_stage("dualwrite")
+    monkeypatch.setattr(DualWrite, "_stages_changed", lambda self: self._plans.stages_changed())
+    assert await sent_again_while_it_is_under_way(house, monkeypatch) == ["files", "memory"]
+
+
 async def test_a_message_that_is_sent_again_has_one_intent_and_one_copy(house: House) -> None:
     await in_stage("dualwrite")
     item = outgoing()
@@ -177,7 +212,9 @@ async def test_one_message_to_two_agents_is_two_plans(house: House) -> None:
 async def test_what_is_remembered_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hivebus_migration.plans.REMEMBERED", 3)
     async with house.connected() as joined:
-        for _ in range(10):
+        for _ in range(4):
             await joined.publish([outgoing()])
-        await until(lambda: not joined._plans._fresh)
-        assert len(joined._plans._announced) == 3
+            joined._stages_changed()
+        await joined.publish([outgoing()])
+        joined._announcing.catch_up()
+        assert (len(joined._plans._before), len(joined._plans._since)) == (2, 1)
