@@ -34,10 +34,16 @@ class Spool:
         self._taker = str(uuid4())
         self._connection: sqlite3.Connection | None = None
 
-    def take(self, leg: str, *, limit: int = 100) -> Sequence[Waiting]:
-        """Return up to *limit* copies for *leg*, oldest first. Nobody else is given them again."""
+    def take(self, leg: str, *, limit: int = 100, done: Sequence[int] = ()) -> Sequence[Waiting]:
+        """Return up to *limit* copies for *leg*, oldest first. Nobody else is given them again.
+
+        With *done*, those rows are deleted in the same transaction: whatever became of them has been noted.
+        """
         with self._open() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(_DONE, [(row,) for row in done])
             rows = connection.execute(_TAKE, {"leg": leg, "taker": self._taker, "limit": limit}).fetchall()
+            connection.execute("COMMIT")
             return sorted(map(_waiting, rows))
 
     def abandoned(self, leg: str) -> Sequence[Waiting]:
@@ -53,7 +59,7 @@ class Spool:
         """Delete copies: whatever became of them has been noted."""
         with self._open() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("DELETE FROM spool WHERE id = ?", [(row,) for row in rows])
+            connection.executemany(_DONE, [(row,) for row in rows])
             connection.execute("COMMIT")
 
     def count(self, leg: str) -> int:
@@ -98,6 +104,9 @@ UPDATE spool SET taken_by = :taker WHERE id IN (
     SELECT id FROM spool WHERE leg = :leg AND taken_by IS NULL ORDER BY id LIMIT :limit)
 RETURNING id, leg, inbox, message_id, routing_key, priority, ttl, data, wall, mono, boot
 """
+
+# A row that nobody has taken is another one: the file was replaced, and counts from the beginning.
+_DONE = "DELETE FROM spool WHERE id = ? AND taken_by IS NOT NULL"
 
 _ABANDONED = """
 SELECT id, leg, inbox, message_id, routing_key, priority, ttl, data, wall, mono, boot FROM spool

@@ -18,8 +18,9 @@ from hivebus_migration.leg import Leg
 from hivebus_migration.pausing import pause_unless
 from hivebus_migration.spool import Spool, Waiting
 
-LOOK_EVERY = 0.05
-"""Seconds between two looks into the spool: to wake up costs more than to look, and people wait for what is copied."""
+LOOK_EVERY = 0.15
+"""Seconds between two looks into the spool. Whoever sends while copies are under way waits for the cores, so those for
+several windows are taken, and leave, together; who watches a window does not see the difference."""
 PAUSE = 1.0
 """Seconds after which a spool that cannot be used is tried again."""
 EXPIRES_AFTER = 30.0
@@ -77,20 +78,27 @@ class SpoolWriter:
         self._waiting.clear()
         await self._copies.close(within=within)
         try:
-            self._forget()
+            self._spool.done(self._finished)
         except HivebusError as error:
             _log.warning("the spool cannot be used", extra={"error": str(error)})
         self._spool.close()
 
     async def _turn(self) -> None:
         self._follow_file()
-        room = IN_HAND - len(self._rows) - len(self._waiting)
-        if room > 0 and self._spool.count(self._legacy.name):
-            # In a thread, since another process may be writing at the moment.
-            self._waiting += await asyncio.to_thread(self._spool.take, self._legacy.name, limit=room)
+        room = max(0, IN_HAND - len(self._rows) - len(self._waiting))
+        if self._finished or (room and self._spool.count(self._legacy.name)):
+            await self._exchange(room)
         self._hand_over()
-        if self._finished:
-            await asyncio.to_thread(self._forget)
+
+    async def _exchange(self, room: int) -> None:
+        """Delete what is finished, and take as many copies as there is room for."""
+        rows, self._finished = self._finished, []
+        try:
+            # In a thread, since another process may be writing at the moment.
+            self._waiting += await asyncio.to_thread(self._spool.take, self._legacy.name, limit=room, done=rows)
+        except HivebusError:
+            self._finished += rows
+            raise
 
     def _hand_over(self) -> None:
         """Give to the leg what is not too old; while it is away, keep the rest."""
@@ -131,14 +139,6 @@ class SpoolWriter:
                 self._give_up(waiting, "abandoned", unknown=True)
         except HivebusError as error:
             _log.warning("the spool cannot be used", extra={"error": str(error)})
-
-    def _forget(self) -> None:
-        rows, self._finished = self._finished, []
-        try:
-            self._spool.done(rows)
-        except HivebusError:
-            self._finished += rows
-            raise
 
     def _follow_file(self) -> None:
         """Open the spool anew when its file was replaced."""

@@ -46,6 +46,42 @@ def test_copies_are_taken_oldest_first_and_no_more_than_asked_for(path: Path) ->
         assert spool.take("tmux") == []
 
 
+def left_in(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as file:
+        return int(file.execute("SELECT count(*) FROM spool").fetchone()[0])
+
+
+def test_what_is_done_is_deleted_as_the_next_are_taken(path: Path) -> None:
+    write(path, *map(copy, range(3)))
+    with Spool(path) as spool:
+        (first,) = spool.take("tmux", limit=1)
+        assert [each.copy.message_id for each in spool.take("tmux", limit=1, done=[first.row])] == ["m1"]
+        assert left_in(path) == 2
+
+
+def lost_in_a_new_file(path: Path) -> int:
+    """Replace the file while a copy is in hand, finish that, and return how many copies of the new file are missing."""
+    write(path, copy(0))
+    with Spool(path) as spool:
+        (old,) = spool.take("tmux")
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+    write(path, copy(1), copy(2))
+    with Spool(path) as spool:
+        return 2 - len(spool.take("tmux", done=[old.row]))
+
+
+def test_what_is_done_in_a_file_that_was_replaced_deletes_nothing_in_the_new_one(path: Path) -> None:
+    assert lost_in_a_new_file(path) == 0
+
+
+def test_saboteur_rows_that_are_deleted_by_their_number_alone_take_others_with_them(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "_DONE", "DELETE FROM spool WHERE id = ?")
+    assert lost_in_a_new_file(path) == 1
+
+
 def test_a_leg_has_its_own_copies(path: Path) -> None:
     write(path, copy(1), copy(2, leg="files"))
     with Spool(path) as spool:
@@ -148,6 +184,8 @@ def test_a_locked_spool_is_unavailable_and_nothing_is_taken(path: Path) -> None:
                 spool.take("tmux")
             with pytest.raises(Unavailable):
                 spool.done([1, 2, 3])
+            with pytest.raises(Unavailable):
+                spool.take("tmux", done=[1])
         assert len(spool.take("tmux")) == 3
 
 
