@@ -24,7 +24,7 @@ BLOCKS = 40
 """So many blocks of so many seconds each, without and with a mirror.
 
 The first message of a block is not measured: its sender has slept for a block of the other's, and looks at the server
-again. Both cost it more than a mirror does, so that it alone would decide the percentile, on either side.
+again, on either side. One in twelve, it would be what the 95th percentile is about.
 """
 CALM = 0.5
 """Seconds in which the windows finish what the block before left for them."""

@@ -38,7 +38,7 @@ class Announcing:
 
     Args:
         ledger: what is written into.
-        plans: tell what was announced before.
+        plans: remember what was announced before.
         legacy: the leg whose copies a bridge may write.
         copies: by the name of a leg, how copies travel it.
     """
@@ -101,7 +101,8 @@ class Announcing:
         left, self._left = self._left, []
         due: list[Departure] = []
         for each in left:
-            (due if id(each) in known or each[3] <= left_before else self._left).append(each)
+            *_, left_at = each
+            (due if id(each) in known or left_at <= left_before else self._left).append(each)
         self._announce(due)
         for departure, answers, mono in answered:
             self._ledger.note(*_attempts(departure, answers, at=mono))
@@ -113,7 +114,7 @@ class Announcing:
         for batch, courses, wall, mono in departures:
             at = Moment(wall, mono, boot_id())
             pairs = zip(batch, courses, strict=True)
-            fresh += [(item, course, at) for item, course in pairs if self._plans.announce(item, course)]
+            fresh += [(item, course, at) for item, course in pairs if self._plans.remember(item, course)]
         spools = any(course.other is self._legacy for _, course, _ in fresh) and is_bridged(self._ledger.path)
         for item, course, at in fresh:
             facts.append(self._intent(item, course, at))

@@ -66,8 +66,8 @@ class Plans:
         """Return how a message travels: as it did before a stage changed, or by its agent's stage."""
         return (self._before and self._before.get((item.message_id, item.inbox))) or self.course(item)
 
-    def announce(self, item: Outgoing, course: Course) -> bool:
-        """Tell whether a message is to be written down and copied: once, however often it is sent."""
+    def remember(self, item: Outgoing, course: Course) -> bool:
+        """Keep how a message left; False if it was sent before."""
         key = item.message_id, item.inbox
         for remembered in (self._since, self._before):
             if key in remembered:

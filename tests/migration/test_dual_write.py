@@ -201,7 +201,7 @@ async def test_a_message_that_is_sent_again_has_one_intent_and_one_copy(house: H
     assert house.outcomes("files") == [("accepted", None), ("refused", "unavailable"), ("unknown", "unknown")]
 
 
-async def test_one_message_to_two_agents_is_two_plans(house: House) -> None:
+async def test_one_message_to_two_agents_travels_by_two_courses(house: House) -> None:
     await in_stage("live", "ops")
     item = outgoing()
     async with house.connected() as joined:
