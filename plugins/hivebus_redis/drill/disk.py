@@ -11,8 +11,8 @@ from struct import pack_into, unpack_from
 
 SOURCE = Path(__file__).with_name("disk.c")
 SLOW, FULL, CLOCK = 0, 4, 8
-TORN = b"*5\r\n$5\r\nFCALL\r\n$24"
-"""The beginning of a command: what a write leaves behind that the power was cut in."""
+TORN = b"*1\r\n$5\r\nMULTI\r\n*1\r\n$8\r\nFLUSHALL\r\n*5\r\n$4\r\nXADD\r\n$24"
+"""What a write leaves behind that the power was cut in: the beginning of a transaction, which must never be run."""
 
 
 class Disk:
@@ -72,7 +72,7 @@ class Disk:
 
 
 def tear(data: Path) -> None:
-    """Leave the beginning of a command at the end of a dead server's file, behind all that is whole."""
+    """Leave the beginning of a transaction at the end of a dead server's file, behind all that is whole."""
     newest = max(data.rglob("*.incr.aof"), key=lambda path: path.stat().st_mtime_ns)
     whole = _whole(newest.read_bytes())
     with newest.open("r+b") as file:

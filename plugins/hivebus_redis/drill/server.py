@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from hivebus.errors import Unavailable
+from hivebus_redis.append_only import cut_unfinished
 from hivebus_redis.drill.disk import Disk
 
 STARTUP_SECONDS = 30.0
@@ -54,7 +55,8 @@ class DrillServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it on what its folder holds, and return when it answers."""
+        """Start it on what its folder holds, without what it has not finished, and return when it answers."""
+        cut_unfinished(self.data)
         environment = {**os.environ, "LC_ALL": "C", **(self.disk.environment if self.disk else {})}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

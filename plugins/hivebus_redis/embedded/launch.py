@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from hivebus.errors import Unavailable
+from hivebus_redis.append_only import cut_unfinished
 from hivebus_redis.embedded import configuration, trouble, wire
 from hivebus_redis.embedded.instance import answers, is_ours
 from hivebus_redis.embedded.places import Places
@@ -84,6 +86,7 @@ def _prepare(launch: Launch) -> int:
     configuration.write(launch.places, socket=launch.socket)
     if os.path.lexists(launch.places.pidfile):
         os.unlink(launch.places.pidfile)
+    cut_unfinished(Path(launch.places.data_dir))
     return trouble.log_size(launch.places)
 
 

@@ -37,7 +37,7 @@ class CutPower(DiskFault):
 
 
 class TearWrite(ServerFault):
-    """It dies in the middle of a write: the last command in its file is half a command."""
+    """It dies in the middle of a write: what its file ends with is the beginning of a transaction."""
 
     name, row = "server.torn_write", 25
 
