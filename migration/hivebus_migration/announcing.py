@@ -22,7 +22,8 @@ from hivebus_migration.telling import attempts, read_known
 EVERY = 0.02
 """Seconds from one round to the next. In a round is announced what was answered, and what has waited for longer."""
 QUIET = 10
-"""Rounds in which nothing left; then there is none until something does. A sender that goes on arms no timer."""
+"""Rounds in which nothing left; then there is none until something does. A sender that goes on arms no timer, and is
+called back to the caches that the writing down has taken from it."""
 
 
 Departure: TypeAlias = tuple[Sequence[Outgoing], Sequence[Course], int, int]
@@ -85,17 +86,19 @@ class Announcing:
         self.catch_up()
 
     def _go_round(self) -> None:
+        self._next_round = None
         self._quiet = 0 if self._left or self._answered else self._quiet + 1
+        if self._quiet < QUIET:
+            self._go_on()
         # While its sender waits for an answer, nothing of this is done; unless it waits for long.
         self._catch_up(left_before=monotonic_ns() - int(EVERY * 1e9))
-        self._next_round = None
-        if self._left or self._quiet < QUIET:
-            self._go_on()
 
     def _go_on(self) -> None:
         self._next_round = asyncio.get_running_loop().call_later(EVERY, self._go_round)
 
     def _catch_up(self, *, left_before: int) -> None:
+        if not self._answered and (not self._left or self._left[0][-1] > left_before):
+            return
         answered, self._answered = self._answered, []
         known = {id(departure) for departure, _, _ in answered}
         left, self._left = self._left, []
@@ -103,11 +106,14 @@ class Announcing:
         for each in left:
             *_, left_at = each
             (due if id(each) in known or left_at <= left_before else self._left).append(each)
-        self._announce(due)
+        facts = self._announce(due)
         for departure, answers, mono in answered:
-            self._ledger.note(*_attempts(departure, answers, at=mono))
+            facts += _attempts(departure, answers, at=mono)
+        if facts:
+            self._ledger.note(*facts)
 
-    def _announce(self, departures: Sequence[Departure]) -> None:
+    def _announce(self, departures: Sequence[Departure]) -> list[Fact]:
+        """Set out the copies of what was never announced before, and return what is to be written down about it."""
         facts: list[Fact] = []
         copies: list[tuple[Leg, Outgoing]] = []
         fresh: list[tuple[Outgoing, Course, Moment]] = []
@@ -127,10 +133,9 @@ class Announcing:
                 facts.append(_spooled(copy, leg=other.name, at=at))
             else:
                 copies.append((other, copy))
-        if facts:
-            self._ledger.note(*facts)
         for leg, copy in copies:
             self._copies[leg.name].put(copy)
+        return facts
 
     def _intent(self, item: Outgoing, course: Course, at: Moment) -> Intent:
         self._number += 1

@@ -28,7 +28,7 @@ ROOM = 50_000
 """So many facts wait in memory while the file cannot be written; those that come then are missing."""
 
 LINGER = 0.05
-"""Seconds for which a lone fact waits for company."""
+"""Seconds from one write to the next, unless somebody can wait longer; behind a quiet time nothing is waited for."""
 
 PAUSE = 0.25
 """Seconds between two attempts to write a file that failed."""
@@ -46,11 +46,17 @@ class Ledger:
     A thread of this process writes them in batches. Whatever is wrong with the file, `note` returns at
     once: facts wait in memory until writing works again, and those that find no room are counted and
     noted as a `Gap`. What a process has not flushed when it is killed is gone.
+
+    Args:
+        path: the file.
+        room: how many facts wait in memory at most.
+        linger: seconds from one write to the next.
     """
 
-    def __init__(self, path: Path, *, room: int = ROOM) -> None:
+    def __init__(self, path: Path, *, room: int = ROOM, linger: float | None = None) -> None:
         self.path = path
         self._room = room
+        self._linger = LINGER if linger is None else linger
         self._begin()
         # SQLite must not be carried into a child: it would take the parent's locks for its own.
         before, parent, child = map(weakref.WeakMethod, (self._let_go, self._go_on, self._begin))
@@ -71,6 +77,7 @@ class Ledger:
         self._complete = True
         self._trouble: str | None = None
         self._missing = Missing(self.path)
+        self._wrote_at = float("-inf")
         self._writer: threading.Thread | None = None
         self._closing_by: float | None = None
         self._file: LedgerFile | None = None
@@ -174,7 +181,7 @@ class Ledger:
         with self._lock:
             self._work.wait_for(lambda: self._waiting or self._missing or self._closing_by)
             if self._closing_by is None:
-                self._work.wait_for(self._has_no_time, timeout=LINGER)
+                self._work.wait_for(self._has_no_time, timeout=self._wrote_at + self._linger - time.monotonic())
             if self._closing_by and not self._waiting and not self._missing:
                 self._writer = None
                 return None
@@ -192,6 +199,7 @@ class Ledger:
             try:
                 with self._file_lock:
                     file.write([*batch, *gaps])
+                self._wrote_at = time.monotonic()
             except Trouble as trouble:
                 if not self._wait_after(trouble.reason):
                     self._give_up(batch, trouble.reason)

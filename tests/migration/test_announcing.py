@@ -62,12 +62,26 @@ async def test_when_nothing_leaves_any_more_the_rounds_end(house: House, monkeyp
     await in_stage("live")
     monkeypatch.setattr(announcing, "EVERY", 0.001)
     async with house.connected() as joined:
-        await joined.publish([outgoing()])
-        assert joined._announcing._next_round is not None
-        await until(lambda: joined._announcing._next_round is None)
-        await joined.publish([outgoing()])
-        await until(lambda: joined._announcing._next_round is None)
+        for _ in range(2):
+            await joined.publish([outgoing()])
+            assert joined._announcing._next_round is not None
+            await until(lambda: joined._announcing._next_round is None)
     assert len(house.intents()) == 2
+
+
+async def test_a_round_that_fails_is_not_the_last(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await in_stage("live")
+    monkeypatch.setattr(announcing, "EVERY", 0.001)
+    async with house.connected() as joined:
+        with monkeypatch.context() as broken:
+            broken.setattr(Announcing, "_announce", lambda self, departures: 1 / 0)
+            asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+            await joined.publish([outgoing()])
+            await until(lambda: joined._announcing._next_round is None)
+        later = outgoing()
+        await joined.publish([later])
+        await until(lambda: joined._announcing._next_round is None)
+    assert later.message_id in {each.message_id for each in house.intents()}
 
 
 async def test_what_waits_for_its_answer_for_long_is_copied_meanwhile(house: House) -> None:

@@ -107,6 +107,31 @@ def test_facts_of_many_are_written_in_few_transactions(path: Path, monkeypatch: 
     assert len(batches) < 100
 
 
+def written_before_the_next_write(path: Path, *, linger: float) -> int:
+    """Note one fact, and more once that is written; return how many are written without being asked for."""
+    open_file(path).close()
+    with Ledger(path, linger=linger) as ledger:
+        ledger.note(sighting(0, "tmux"))
+        deadline = time.monotonic() + 30
+        while count(path, "sighting") < 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for number in range(1, 20):
+            ledger.note(sighting(number, "tmux"))
+        time.sleep(0.2)
+        found = count(path, "sighting")
+        assert ledger.flush(within=30)
+    assert count(path, "sighting") == 20
+    return found
+
+
+def test_what_comes_behind_a_quiet_time_is_written_at_once_and_more_of_it_together(path: Path) -> None:
+    assert written_before_the_next_write(path, linger=3600) == 1
+
+
+def test_saboteur_a_ledger_that_never_waits_writes_what_could_have_waited(path: Path) -> None:
+    assert written_before_the_next_write(path, linger=0) > 1
+
+
 def check_that_a_message_sent_again_is_one_message(path: Path) -> None:
     write(path, intent(1, sent=1), attempt(1, "tmux"))
     write(path, intent(1, sent=5), attempt(1, "tmux"), intent(1, "qa"))
