@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import click
@@ -11,16 +10,17 @@ import click
 from hivebus.cli.app import App
 from hivebus.cli.options import command
 from hivebus.errors import ConfigError
-from hivebus.settings import PANE_TIMEOUT
 from hivebus.transport import Evidence
 from hivebus_migration.facts import Sighting, Witness, now
 from hivebus_migration.ledger import Ledger
 from hivebus_tmux.frames import Read
-from hivebus_tmux.inventory import MIRROR_OPTION
+from hivebus_tmux.own_pane import mirrored_agent
 from hivebus_tmux.window import say, watch
 
 LEG = "tmux"
 LEVEL: Evidence = "taken"
+LINGER = 1.0
+"""Seconds for which the ledger gathers what came: each window is a process, and to write is dearer than to read."""
 
 
 @command(
@@ -41,7 +41,7 @@ def tail(app: App, *, no_ledger: bool) -> None:
     if no_ledger:
         watch(ready=lambda: say("hivebus: messages are shown here, and not written down"), took=lambda read: None)
         return
-    with Ledger(Path(app.settings.ledger_path())) as ledger:
+    with Ledger(Path(app.settings.ledger_path()), linger=LINGER) as ledger:
         reporter = Reporter(_whose(app), ledger)
         watch(ready=reporter.ready, took=reporter.took)
 
@@ -66,21 +66,4 @@ class Reporter:
 def _whose(app: App) -> str:
     """Return the agent: as asked for, as the environment says, as the pane says, or as a file says."""
     asked_for = app.flags.get("agent") or os.environ.get("HIVEBUS_AGENT")
-    return app.agent if asked_for else _mirrored() or app.agent
-
-
-def _mirrored() -> str | None:
-    """Return the agent whose copies this pane shows, if it is such a pane."""
-    if not os.environ.get("TMUX") or not (pane := os.environ.get("TMUX_PANE")):
-        return None
-    try:
-        answer = subprocess.run(
-            ["tmux", "show-options", "-pqv", "-t", pane, MIRROR_OPTION],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PANE_TIMEOUT,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.decode(errors="replace").strip() or None
+    return app.agent if asked_for else mirrored_agent() or app.agent

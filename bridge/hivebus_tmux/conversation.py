@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import socket
 from collections import deque
 from collections.abc import Sequence
-from functools import partial
 
 from hivebus_tmux.runner import Answer
 
@@ -16,7 +14,7 @@ LOST = Answer(1, "", "lost server")
 TIMED_OUT = Answer(None, "", "")
 PEEKED = 4096
 """Bytes; a client says in fewer that it leaves."""
-_escaped = partial(re.compile(r'["\\$~#]').sub, r"\\\g<0>")
+_SPECIAL = '\\"$~#'
 
 
 def line_of(words: Sequence[str]) -> str:
@@ -25,13 +23,16 @@ def line_of(words: Sequence[str]) -> str:
 
 
 def _quoted(word: str) -> str:
-    return _escaped(word).replace("\n", "\\n")
+    for each in _SPECIAL:
+        word = word.replace(each, f"\\{each}")
+    return word.replace("\n", "\\n")
 
 
 class _Asked:
     """One line whose answer is awaited: blocks are its, until one that says *token*."""
 
-    def __init__(self, token: str, answer: asyncio.Future[Answer | None]) -> None:
+    def __init__(self, line: str, token: str, answer: asyncio.Future[Answer | None]) -> None:
+        self.line = line
         self.token = token
         self.answer = answer
         self.out: list[str] = []
@@ -53,6 +54,7 @@ class Conversation(asyncio.Protocol):
     def __init__(self, line: socket.socket) -> None:
         self._line = line
         self._asked: deque[_Asked] = deque()
+        self._unsaid: list[_Asked] = []
         self._nonce = os.urandom(8).hex()
         self._count = 0
         self._rest = b""
@@ -76,10 +78,12 @@ class Conversation(asyncio.Protocol):
         if self._transport is None or not self.is_open:
             return None
         self._count += 1
-        asked = _Asked(f"{self._nonce}-{self._count}", asyncio.get_running_loop().create_future())
+        asked = _Asked(line, f"{self._nonce}-{self._count}", asyncio.get_running_loop().create_future())
         self._asked.append(asked)
-        # A line of its own: it is carried out also where one before it fails.
-        self._transport.write(f'{line}\ndisplay-message -p "{asked.token}"\n'.encode())
+        self._unsaid.append(asked)
+        if len(self._unsaid) == 1:
+            # What is asked in one turn of the loop is said together: a client is woken once, and its server too.
+            asyncio.get_running_loop().call_soon(self._say)
         try:
             async with asyncio.timeout(max(0.0, within)):
                 return await asked.answer
@@ -95,6 +99,20 @@ class Conversation(asyncio.Protocol):
         """Say no more."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _say(self) -> None:
+        unsaid, self._unsaid = self._unsaid, []
+        if self._transport is None or not self.is_open:
+            self._leave_out(unsaid)
+            return
+        # The token is a line of its own: it is carried out also where the one before it fails.
+        lines = (f'{asked.line}\ndisplay-message -p "{asked.token}"\n' for asked in unsaid)
+        self._transport.write("".join(lines).encode())
+
+    def _leave_out(self, unsaid: Sequence[_Asked]) -> None:
+        for asked in unsaid:
+            self._asked.remove(asked)
+            asked.settle(None)
 
     # --- what asyncio calls ------------------------------------------------------------------
 
@@ -112,6 +130,8 @@ class Conversation(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Tell everybody who waits."""
         self._ended.set()
+        self._leave_out(self._unsaid)
+        self._unsaid.clear()
         while self._asked:
             asked = self._asked.popleft()
             # A server that sends its client away has said before what it did for it.

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from functools import reduce
 
 from hivebus_tmux.errors import PaneRefused, Reason
-from hivebus_tmux.inventory import Owner, Pane
+from hivebus_tmux.inventory import TAKES_OPTION, Owner, Pane
 
 SHELLS = ("sh", "ash", "bash", "csh", "dash", "elvish", "fish", "ksh", "mksh", "nu", "pwsh", "tcsh", "xonsh", "zsh")
 PASTED = "PASTED"
+TAKEN = "TAKEN"
+"""Pasted, for a program that takes it as it is."""
+PASTED_OR_TAKEN = f"#{{?#{{==:#{{{TAKES_OPTION}}},#{{pane_pid}}}},{TAKEN},{PASTED}}}"
 ENTERED = "ENTERED"
 _REFUSED = "REFUSED"
 
@@ -58,7 +61,7 @@ def guarded(pane: Pane, owner: Owner, *, write: str, otherwise: str = "") -> Seq
 
 
 def say(word: str, pane: Pane) -> str:
-    """Return the tmux command that prints *word* for the pane."""
+    """Return the tmux command that prints *word*, or what a format makes of it, for the pane."""
     return f"display-message -p -t {pane.id} '{word} #{{pane_id}}'"
 
 

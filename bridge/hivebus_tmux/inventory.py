@@ -18,6 +18,8 @@ from hivebus_tmux.runner import Answer, Runner
 
 MIRROR_OPTION = "@hivebus_mirror"
 PID_OPTION = "@hivebus_pane_pid"
+TAKES_OPTION = "@hivebus_takes_pastes"
+"""The process that takes a paste as it is; one that is not the pane's own says nothing about who reads there now."""
 SHOWN = 12
 _SEPARATOR = "␞"
 _FORMAT = _SEPARATOR.join(

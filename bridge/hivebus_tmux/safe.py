@@ -1,7 +1,8 @@
 """Types into an agent's window so that it arrives whole, as text, there and nowhere else.
 
-A paste in brackets, a pause for the program to settle, and an Enter of its own. Nothing is interrupted
-and nothing is typed where somebody reads, a shell waits or a program has ended.
+A paste in brackets, a pause for the program to settle, and an Enter of its own; no Enter for a program that has said
+that it takes pastes as they are. Nothing is interrupted and nothing is typed where somebody reads, a shell waits or a
+program has ended.
 """
 
 from __future__ import annotations
@@ -54,31 +55,34 @@ class SafeDriver:
     async def _write(self, text: bytes, pane: Pane, owner: Owner) -> None:
         async with self._turns.turn(pane):
             deadline = monotonic() + BUDGET
-            await self._paste(text, pane, owner, deadline=deadline)
+            if await self._paste(text, pane, owner, deadline=deadline) == guard.TAKEN:
+                return
             await asyncio.sleep(self._place.settle)
             await self._enter(pane, owner, deadline=deadline)
 
-    async def _paste(self, text: bytes, pane: Pane, owner: Owner, *, deadline: float) -> None:
+    async def _paste(self, text: bytes, pane: Pane, owner: Owner, *, deadline: float) -> str:
+        """Paste, and return what tmux says of it: `guard.PASTED` or `guard.TAKEN`."""
         buffer = f"hb-{os.urandom(8).hex()}"
         words = guard.guarded(
             pane,
             owner,
-            write=f"paste-buffer -p -r -d -b {buffer} -t {pane.id} ; {guard.say(guard.PASTED, pane)}",
+            write=f"paste-buffer -p -r -d -b {buffer} -t {pane.id} ; {guard.say(guard.PASTED_OR_TAKEN, pane)}",
             otherwise=f"delete-buffer -b {buffer}",
         )
         settled = False
         try:
             answer = await self._tmux.load(text, *words, buffer=buffer, within=deadline - monotonic())
             refused = guard.refusal(answer.out, pane, owner)
-            pasted = guard.tells(answer.out, guard.PASTED, pane)
-            settled = pasted or refused is not None
+            said = next((word for word in (guard.PASTED, guard.TAKEN) if guard.tells(answer.out, word, pane)), None)
+            settled = said is not None or refused is not None
         finally:
             if not settled:
                 await self._tmux.run("delete-buffer", "-b", buffer, within=CLEANUP)
         if refused is not None:
             raise refused
-        if not pasted:
+        if said is None:
             raise _no_token(answer)
+        return said
 
     async def _enter(self, pane: Pane, owner: Owner, *, deadline: float) -> None:
         write = f"send-keys -t {pane.id} Enter ; {guard.say(guard.ENTERED, pane)}"

@@ -31,7 +31,13 @@ class Terminal:
         self._target = target
         self._stopped = stopped
         self._awaits_answer = False
+        self._has_answered = False
         self._over = False
+
+    @property
+    def has_brackets(self) -> bool:
+        """Whether it has said that pastes are bracketed."""
+        return self._has_answered
 
     def ask_for_brackets(self) -> bytes:
         """Ask that pastes be bracketed, and return what came in until that is so."""
@@ -62,7 +68,7 @@ class Terminal:
             data = b""  # the window was closed
         self._over = not data
         if self._awaits_answer and _I_AM in data:
-            self._awaits_answer = False
+            self._awaits_answer, self._has_answered = False, True
             return data.replace(_I_AM, b"", 1)
         return data
 

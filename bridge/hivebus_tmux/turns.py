@@ -53,8 +53,11 @@ class Turns:
     @contextmanager
     def _opened(self, name: str) -> Iterator[int]:
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                file = self._open(name)
+            except FileNotFoundError:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                file = self._open(name)
         except OSError as error:
             raise PaneRefused(
                 f"no lock can be taken in {self._folder}",
@@ -66,6 +69,9 @@ class Turns:
             yield file
         finally:
             os.close(file)  # which gives the lock back
+
+    def _open(self, name: str) -> int:
+        return os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _locked(file: int) -> bool:

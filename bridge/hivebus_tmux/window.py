@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from hivebus.cli.output import bold, safe
 from hivebus_tmux.frames import Read
+from hivebus_tmux.own_pane import take_pastes
 from hivebus_tmux.stream import Stream
 from hivebus_tmux.terminal import Terminal, raw_terminal
 
@@ -28,6 +29,8 @@ def watch(*, ready: Callable[[], None], took: Callable[[Read], None]) -> None:
     stream = Stream()
     with raw_terminal() as terminal:
         early = terminal.ask_for_brackets()
+        if terminal.has_brackets:
+            take_pastes()
         ready()
         _take(stream.feed(early), took)
         for data in _pieces(terminal, stream):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -67,7 +68,7 @@ async def test_what_is_quoted_is_the_text_itself(line: ControlLine, ground: Grou
 async def test_saboteur_without_quoting_a_text_is_another_one(
     line: ControlLine, ground: Ground, special: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversation, "_escaped", lambda text: text)
+    monkeypatch.setattr(conversation, "_quoted", lambda text: text)
     text = f"{special}HOME b"
     assert await loaded(line, ground, text) != text
 
@@ -159,9 +160,36 @@ async def test_only_who_was_sent_away_before_it_began_certainly_did_nothing(said
     await asyncio.get_running_loop().create_connection(lambda: talk, sock=ours)
     with theirs:
         asking = asyncio.create_task(talk.ask("paste-buffer", within=3))
-        await asyncio.sleep(0)
+        await heard(theirs)
         theirs.sendall(said)
     assert await asking == answer
+
+
+async def test_what_was_not_said_yet_when_the_client_left_was_certainly_not_done() -> None:
+    ours, theirs = socket.socketpair()
+    talk = conversation.Conversation(ours)
+    await asyncio.get_running_loop().create_connection(lambda: talk, sock=ours)
+    asking = asyncio.create_task(talk.ask("paste-buffer", within=3))
+    await asyncio.sleep(0)
+    theirs.close()
+    assert await asking is None
+
+
+async def test_what_is_asked_together_is_said_together() -> None:
+    ours, theirs = socket.socketpair()
+    talk = conversation.Conversation(ours)
+    await asyncio.get_running_loop().create_connection(lambda: talk, sock=ours)
+    with theirs:
+        asking = [asyncio.create_task(talk.ask(f"display-message {number}", within=3)) for number in range(3)]
+        said = await heard(theirs)
+    assert re.findall(rb"^display-message (\d)$", said, re.MULTILINE) == [b"0", b"1", b"2"]
+    assert await asyncio.gather(*asking) == [conversation.LOST] * 3
+
+
+async def heard(line: socket.socket) -> bytes:
+    """Return what is said on the line, in one piece."""
+    line.setblocking(False)
+    return await asyncio.get_running_loop().sock_recv(line, 4096)
 
 
 async def test_a_person_may_send_the_client_away(ground: Ground, window: Window) -> None:

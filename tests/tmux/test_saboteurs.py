@@ -82,7 +82,7 @@ async def test_saboteur_without_a_pause_enter_comes_with_the_paste(
     say_before = guard.say
 
     def enter_too(word: str, pane: Pane) -> str:
-        press = f"send-keys -t {pane.id} Enter ; " if word == guard.PASTED else ""
+        press = f"send-keys -t {pane.id} Enter ; " if word == guard.PASTED_OR_TAKEN else ""
         return press + say_before(word, pane)
 
     monkeypatch.setattr(guard, "say", enter_too)

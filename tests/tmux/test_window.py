@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from hivebus.cli.exit_codes import ExitCode
 from hivebus.transport import Published
 from hivebus_migration.records import Records, read_records
+from hivebus_tmux.safe import SafeDriver
 
 from .ground import Ground, Window, message, until, wait_for
 
@@ -78,6 +80,26 @@ async def test_messages_of_both_drivers_are_shown_and_written_down(ground: Groun
     screen = running.screen()
     assert re.search(rf"\d\d:\d\d:\d\d  pm-agent  task_assignment  {safe.message_id}\ntyped safely\nline two\n", screen)
     assert re.search(rf"  pm-agent  legacy  {legacy.message_id}\ntyped as before\nline two;", screen)
+
+
+async def test_nobody_presses_enter_behind_what_it_is_pasted(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = tail(ground)
+    monkeypatch.setattr(SafeDriver, "_enter", None)
+    transport = ground.transport()
+    items = [message(AGENT, f"number {number}") for number in range(3)]
+    assert [await transport.publish([item]) for item in items] == [[Published("stored")]] * 3
+    await until(lambda: [id_ for id_, _ in running.seen()] == [item.message_id for item in items], "all are read")
+
+
+async def test_a_program_that_comes_after_it_is_pressed_enter_for(ground: Ground) -> None:
+    running = tail(ground)
+    await ground.transport().publish([message(AGENT, "for the first")])
+    log = ground.folder / "second.log"
+    ground.tmux("respawn-pane", "-k", "-t", running.window.pane, shlex.join(ground.reader(log)))
+    second = Window(running.window.pane, log)
+    await until(second.is_ready, "the second program starts")
+    await ground.transport().publish([message(AGENT, "for the second")])
+    await until(second.is_at_rest, "Enter is pressed")
 
 
 async def test_a_mirror_knows_whose_copies_it_shows(ground: Ground) -> None:

@@ -13,6 +13,7 @@ from hivebus.errors import NotFound
 from hivebus_migration.comparison import Comparison, compare
 from hivebus_migration.facts import now
 from hivebus_migration.records import read_records
+from hivebus_tmux.commands import LINGER
 from hivebus_tmux.demo.cast import AGENTS, Process, Scale, check_alive, hivebus, parts, run, running, wait_until
 from hivebus_tmux.demo.story import Story, tell
 from hivebus_tmux.place import parse_place
@@ -25,7 +26,7 @@ LIVE = Scale(messages=80, rate=6.0, work=1.2, hit=3)
 READY_WITHIN = 20.0
 SETTLE_WITHIN = 5.0
 """Seconds after the last message for which copies are waited for; what is missing then is missing."""
-QUIET = 1.0
+QUIET = 2 * LINGER
 """Seconds without a new sighting after which no more are expected."""
 
 
