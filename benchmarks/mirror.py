@@ -74,7 +74,8 @@ def _p95(waits: list[float]) -> float:
 @contextmanager
 def _mirrored(url: str) -> Iterator[Mapping[str, str]]:
     """Yield the environment of senders whose agents are live, with a window for each and a bridge that writes them."""
-    with tempfile.TemporaryDirectory(prefix="hb-mirror-") as folder:
+    # The programs in the windows write down what they have seen when those are closed.
+    with tempfile.TemporaryDirectory(prefix="hb-mirror-", ignore_cleanup_errors=True) as folder:
         socket = Path(folder) / "tmux"
         environment = {
             "XDG_STATE_HOME": folder,

@@ -49,10 +49,8 @@ class LedgerFile:
         self._leave_if_replaced()
         try:
             connection = self._connected()
-            rows = _rows([*facts, *self._lost])
             connection.execute("BEGIN IMMEDIATE")
-            for kind, of_kind in rows.items():
-                connection.executemany(statement(kind), of_kind)
+            insert(connection, [*facts, *self._lost])
             connection.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
             self.close()
@@ -83,6 +81,16 @@ class LedgerFile:
         if self._written:
             self._lost.append(Gap(self._written, "file_replaced", since=self._opened, until=now()))
         self._identity, self._opened, self._written = None, now(), 0
+
+
+def insert(connection: sqlite3.Connection, facts: Sequence[Fact]) -> None:
+    """Add the rows of *facts* to a transaction."""
+    noted = time.time_ns()
+    rows: dict[type[Fact], list[Row]] = {}
+    for fact in facts:
+        rows.setdefault(type(fact), []).append(row_of(fact, noted=noted))
+    for kind, of_kind in rows.items():
+        connection.executemany(statement(kind), of_kind)
 
 
 def open_file(path: Path) -> sqlite3.Connection:
@@ -152,14 +160,6 @@ _PRUNE_WITNESSES = """
 DELETE FROM witness WHERE noted < :limit AND rowid NOT IN (
     SELECT max(rowid) FROM witness WHERE noted < :limit GROUP BY agent, leg, level)
 """
-
-
-def _rows(facts: Sequence[Fact]) -> dict[type[Fact], list[Row]]:
-    noted = time.time_ns()
-    rows: dict[type[Fact], list[Row]] = {}
-    for fact in facts:
-        rows.setdefault(type(fact), []).append(row_of(fact, noted=noted))
-    return rows
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

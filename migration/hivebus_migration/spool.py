@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Self
 from uuid import uuid4
 
 from hivebus.errors import Unavailable
-from hivebus_migration.facts import Moment, Spooled
-from hivebus_migration.ledger_file import Trouble, open_file
+from hivebus_migration.facts import Attempt, Moment, Spooled
+from hivebus_migration.ledger_file import Trouble, insert, open_file
 
 
 class Waiting(NamedTuple):
@@ -20,6 +20,13 @@ class Waiting(NamedTuple):
 
     row: int
     copy: Spooled
+
+
+class Done(NamedTuple):
+    """A copy that was taken and is finished, and what became of it."""
+
+    row: int
+    attempt: Attempt
 
 
 class Spool:
@@ -34,17 +41,15 @@ class Spool:
         self._taker = str(uuid4())
         self._connection: sqlite3.Connection | None = None
 
-    def take(self, leg: str, *, limit: int = 100, done: Sequence[int] = ()) -> Sequence[Waiting]:
+    def take(self, leg: str, *, limit: int = 100, done: Sequence[Done] = ()) -> Sequence[Waiting]:
         """Return up to *limit* copies for *leg*, oldest first. Nobody else is given them again.
 
-        With *done*, those rows are deleted in the same transaction: whatever became of them has been noted.
+        In the same step those that are *done* are deleted, and what became of them is noted in the ledger.
         """
-        with self._open() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(_DONE, [(row,) for row in done])
+        with self._transaction() as connection:
+            _finish(connection, done)
             rows = connection.execute(_TAKE, {"leg": leg, "taker": self._taker, "limit": limit}).fetchall()
-            connection.execute("COMMIT")
-            return sorted(map(_waiting, rows))
+        return sorted(map(_waiting, rows))
 
     def abandoned(self, leg: str) -> Sequence[Waiting]:
         """Return what others took and never finished: what became of it is not known.
@@ -55,12 +60,10 @@ class Spool:
             rows = connection.execute(_ABANDONED, {"leg": leg, "taker": self._taker}).fetchall()
             return sorted(map(_waiting, rows))
 
-    def done(self, rows: Sequence[int]) -> None:
-        """Delete copies: whatever became of them has been noted."""
-        with self._open() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(_DONE, [(row,) for row in rows])
-            connection.execute("COMMIT")
+    def done(self, done: Sequence[Done]) -> None:
+        """Delete copies, and note in the ledger what became of them."""
+        with self._transaction() as connection:
+            _finish(connection, done)
 
     def count(self, leg: str) -> int:
         """Return how many copies for *leg* nobody has taken yet."""
@@ -83,6 +86,13 @@ class Spool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._open() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -112,6 +122,11 @@ _ABANDONED = """
 SELECT id, leg, inbox, message_id, routing_key, priority, ttl, data, wall, mono, boot FROM spool
 WHERE leg = :leg AND taken_by IS NOT NULL AND taken_by != :taker
 """
+
+
+def _finish(connection: sqlite3.Connection, done: Sequence[Done]) -> None:
+    insert(connection, [each.attempt for each in done])
+    connection.executemany(_DONE, [(each.row,) for each in done])
 
 
 def _waiting(row: Sequence[Any]) -> Waiting:

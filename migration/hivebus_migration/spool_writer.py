@@ -12,13 +12,13 @@ from hivebus.address import behind_shadow
 from hivebus.errors import HivebusError
 from hivebus.transport import Outgoing
 from hivebus_migration.copies import LEGACY_PATIENCE, Copies
-from hivebus_migration.facts import Attempt, Spooled, now
+from hivebus_migration.facts import Attempt, Outcome, Spooled, now
 from hivebus_migration.ledger import Ledger
 from hivebus_migration.leg import Leg
 from hivebus_migration.pausing import pause_unless
-from hivebus_migration.spool import Spool, Waiting
+from hivebus_migration.spool import Done, Spool, Waiting
 
-LOOK_EVERY = 0.15
+LOOK_EVERY = 0.25
 """Seconds between two looks into the spool. Whoever sends while copies are under way waits for the cores, so those for
 several windows are taken, and leave, together; who watches a window does not see the difference."""
 PAUSE = 1.0
@@ -35,7 +35,7 @@ class SpoolWriter:
     Args:
         legacy: takes them.
         spool: where senders left them.
-        ledger: is told what became of each.
+        ledger: is told what became of those that the spool cannot be told of.
 
     Attributes:
         written: how many the leg took; failed: how many it did not.
@@ -48,7 +48,7 @@ class SpoolWriter:
         self._copies = Copies(legacy, told=self._told, patience=LEGACY_PATIENCE, absent="no_server")
         self._waiting: deque[Waiting] = deque()
         self._rows: dict[tuple[str, str], list[int]] = {}
-        self._finished: list[int] = []
+        self._finished: list[Done] = []
         self._file: tuple[int, int] | None = None
         self._stopping = asyncio.Event()
         self.written = 0
@@ -81,6 +81,7 @@ class SpoolWriter:
             self._spool.done(self._finished)
         except HivebusError as error:
             _log.warning("the spool cannot be used", extra={"error": str(error)})
+            self._ledger.note(*(each.attempt for each in self._finished))
         self._spool.close()
 
     async def _turn(self) -> None:
@@ -91,13 +92,13 @@ class SpoolWriter:
         self._hand_over()
 
     async def _exchange(self, room: int) -> None:
-        """Delete what is finished, and take as many copies as there is room for."""
-        rows, self._finished = self._finished, []
+        """Say what is finished, and take as many copies as there is room for."""
+        done, self._finished = self._finished, []
         try:
             # In a thread, since another process may be writing at the moment.
-            self._waiting += await asyncio.to_thread(self._spool.take, self._legacy.name, limit=room, done=rows)
+            self._waiting += await asyncio.to_thread(self._spool.take, self._legacy.name, limit=room, done=done)
         except HivebusError:
-            self._finished += rows
+            self._finished += done
             raise
 
     def _hand_over(self) -> None:
@@ -117,19 +118,16 @@ class SpoolWriter:
     def _told(self, told: Sequence[Attempt]) -> None:
         for each in told:
             rows = self._rows.pop((each.message_id, each.agent), [])
-            self._finished += rows
+            self._finished += (Done(row, each) for row in rows)
             self.written += each.outcome == "accepted"
             self.failed += each.outcome != "accepted"
-        self._ledger.note(*told)
 
     def _give_up(self, waiting: Waiting, reason: str, *, unknown: bool = False) -> None:
-        agent = behind_shadow(waiting.copy.inbox)[0]
-        outcome = "unknown" if unknown else "refused"
-        age = max(0.0, _age(waiting.copy))
-        self._ledger.note(
-            Attempt(waiting.copy.message_id, agent, self._legacy.name, self._legacy.driver, outcome, reason, age)  # type: ignore[arg-type]
-        )
-        self._finished.append(waiting.row)
+        copy, leg = waiting.copy, self._legacy
+        agent, _ = behind_shadow(copy.inbox)
+        outcome: Outcome = "unknown" if unknown else "refused"
+        attempt = Attempt(copy.message_id, agent, leg.name, leg.driver, outcome, reason, max(0.0, _age(copy)))
+        self._finished.append(Done(waiting.row, attempt))
         self.failed += 1
 
     async def _give_up_abandoned(self) -> None:

@@ -21,10 +21,11 @@ from hivebus_migration import bridge as bridge_module
 from hivebus_migration import bridge_lock, shadow_reader, spool_writer
 from hivebus_migration.bridge import Bridge, Summary
 from hivebus_migration.bridge_lock import BridgeLock, is_bridged, lock_path
-from hivebus_migration.facts import Intent, Moment, Spooled, now
+from hivebus_migration.facts import Fact, Intent, Moment, Spooled, now
 from hivebus_migration.ledger import Ledger
 from hivebus_migration.leg import fingerprint
 from hivebus_migration.spool import Spool
+from hivebus_migration.spool_writer import SpoolWriter
 
 from .commands import Hivebus, Program, eventually
 from .files_leg import contents, ids
@@ -198,6 +199,42 @@ async def test_a_ledger_that_is_locked_for_a_while_is_waited_for(house: House, m
             assert ids(house.folder, "dev~shadow") == []
             other.execute("ROLLBACK")
             await until(lambda: ids(house.folder, "dev~shadow"), what="it was written")
+
+
+async def missing_after_an_end_while_locked(house: House, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Lock the ledger while a copy is written, end the bridge, and return how many facts are known to be missing."""
+    monkeypatch.setattr(bridge_module, "FLUSH_WITHIN", 0.1)
+    legacy = Files(house.legacy.endpoint)
+    legacy.held = asyncio.Event()
+    with Ledger(house.ledger) as ledger:
+        ledger.note(*spooled(outgoing(), at=now()))
+    with closing(sqlite3.connect(house.ledger, isolation_level=None)) as other:
+        async with bridged(house, legacy=legacy):
+            await legacy.entered.wait()
+            other.execute("BEGIN IMMEDIATE")
+            legacy.held.set()
+            await until(lambda: ids(house.folder, "dev~shadow"), what="it was written")
+        other.execute("ROLLBACK")
+    return sum(each.facts for each in house.records().gaps)
+
+
+async def test_what_it_cannot_note_at_its_end_is_known_to_be_missing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await missing_after_an_end_while_locked(house, monkeypatch) == 1
+
+
+async def test_saboteur_a_bridge_that_tells_nobody_else_leaves_no_gap(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Forgetful(Ledger):
+        def note(self, *facts: Fact) -> None:
+            """Write nothing down."""
+
+    monkeypatch.setattr(
+        bridge_module, "SpoolWriter", lambda legacy, spool, ledger: SpoolWriter(legacy, spool, Forgetful(ledger.path))
+    )
+    assert await missing_after_an_end_while_locked(house, monkeypatch) == 0
 
 
 async def test_a_ledger_that_was_replaced_is_followed(house: House) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from hivebus.errors import Unavailable
 from hivebus_migration import spool as spool_module
-from hivebus_migration.facts import Spooled
+from hivebus_migration.facts import Attempt, Spooled
 from hivebus_migration.ledger import Ledger
-from hivebus_migration.spool import Spool
+from hivebus_migration.spool import Done, Spool, Waiting
 
 from .scenes import at, write
 from .writers import Writer
@@ -46,17 +46,42 @@ def test_copies_are_taken_oldest_first_and_no_more_than_asked_for(path: Path) ->
         assert spool.take("tmux") == []
 
 
+def done(*copies: Waiting) -> list[Done]:
+    """Say that a leg took the copies."""
+    return [
+        Done(each.row, Attempt(each.copy.message_id, "dev", "tmux", "safe", "accepted", None, 0.1)) for each in copies
+    ]
+
+
 def left_in(path: Path) -> int:
     with closing(sqlite3.connect(path)) as file:
         return int(file.execute("SELECT count(*) FROM spool").fetchone()[0])
 
 
-def test_what_is_done_is_deleted_as_the_next_are_taken(path: Path) -> None:
+def attempted(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as file:
+        return [row[0] for row in file.execute("SELECT message_id FROM attempt")]
+
+
+def test_what_is_done_is_deleted_and_noted_as_the_next_are_taken(path: Path) -> None:
     write(path, *map(copy, range(3)))
     with Spool(path) as spool:
         (first,) = spool.take("tmux", limit=1)
-        assert [each.copy.message_id for each in spool.take("tmux", limit=1, done=[first.row])] == ["m1"]
-        assert left_in(path) == 2
+        assert [each.copy.message_id for each in spool.take("tmux", limit=1, done=done(first))] == ["m1"]
+        assert (left_in(path), attempted(path)) == (2, ["m0"])
+
+
+def test_what_cannot_be_deleted_is_not_noted_either(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(path, copy(0))
+    with Spool(path) as spool:
+        taken = spool.take("tmux")
+        with monkeypatch.context() as broken:
+            broken.setattr(spool_module, "_DONE", "DELETE FROM nothing WHERE id = ?")
+            with pytest.raises(Unavailable):
+                spool.done(done(*taken))
+        assert (left_in(path), attempted(path)) == (1, [])
+        spool.done(done(*taken))
+        assert (left_in(path), attempted(path)) == (0, ["m0"])
 
 
 def lost_in_a_new_file(path: Path) -> int:
@@ -68,7 +93,7 @@ def lost_in_a_new_file(path: Path) -> int:
         file.unlink()
     write(path, copy(1), copy(2))
     with Spool(path) as spool:
-        return 2 - len(spool.take("tmux", done=[old.row]))
+        return 2 - len(spool.take("tmux", done=done(old)))
 
 
 def test_what_is_done_in_a_file_that_was_replaced_deletes_nothing_in_the_new_one(path: Path) -> None:
@@ -129,9 +154,9 @@ def test_saboteur_a_spool_that_does_not_say_who_took_a_copy_is_found_out(
 def test_what_a_taker_that_died_had_in_hand_is_known_and_not_handed_out_again(path: Path) -> None:
     write(path, *map(copy, range(5)))
     program = """
-from hivebus_migration.spool import Spool
+from hivebus_migration.spool import Done, Spool
 spool = Spool(path)
-spool.done([each.row for each in spool.take("tmux", limit=1)])
+spool.done([Done(each.row, message(0)[-1]) for each in spool.take("tmux", limit=1)])
 spool.take("tmux", limit=2)
 say("taken")
 hear("die")
@@ -144,7 +169,7 @@ hear("die")
         assert [each.copy.message_id for each in spool.take("tmux")] == ["m3", "m4"]
         left = spool.abandoned("tmux")
         assert [each.copy.message_id for each in left] == ["m1", "m2"]
-        spool.done([each.row for each in left])
+        spool.done(done(*left))
         assert spool.abandoned("tmux") == []
 
 
@@ -152,7 +177,7 @@ def check_that_nothing_stays(path: Path) -> None:
     write(path, *map(copy, range(50)))
     assert BODY in path.read_bytes()
     with Spool(path) as spool:
-        spool.done([each.row for each in spool.take("tmux")])
+        spool.done(done(*spool.take("tmux")))
     files = list(path.parent.iterdir())
     assert [each.name for each in files if BODY in each.read_bytes()] == []
 
@@ -178,15 +203,16 @@ def test_saboteur_a_file_that_only_forgets_where_a_body_was_is_found_out(
 def test_a_locked_spool_is_unavailable_and_nothing_is_taken(path: Path) -> None:
     write(path, *map(copy, range(3)))
     with Spool(path) as spool:
+        taken = spool.take("tmux", limit=1)
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             with pytest.raises(Unavailable, match="the spool in .* cannot be used"):
                 spool.take("tmux")
             with pytest.raises(Unavailable):
-                spool.done([1, 2, 3])
+                spool.done(done(*taken))
             with pytest.raises(Unavailable):
-                spool.take("tmux", done=[1])
-        assert len(spool.take("tmux")) == 3
+                spool.take("tmux", done=done(*taken))
+        assert len(spool.take("tmux")) == 2
 
 
 def test_a_spool_that_is_in_nobodys_reach_is_unavailable(path: Path) -> None:
