@@ -39,7 +39,7 @@ def test_a_drill_that_goes_well_says_so_in_json_and_leaves_nothing_behind(short_
         "--minutes", "0.02", "--server", "redis-server", "--faults", "producer.kill", "--json", folder=short_path
     )
 
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr + done.stdout
     said = json.loads(done.stdout)
     assert said["schema"] == "hivebus.drill/1" and said["passed"] is True
     assert said["acked"] > 200 and said["lost"] == said["duplicated_unexplained"] == said["innocents"] == 0

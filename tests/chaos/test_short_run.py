@@ -13,6 +13,7 @@ from hivebus_redis.drill.story import run
 
 SECONDS = 21.0
 EVERY = 0.1
+FAULTS_AT_LEAST = 90
 
 
 @pytest.mark.timeout(200)
@@ -22,7 +23,7 @@ def test_no_message_is_lost_doubled_or_wronged_whatever_dies(
     exercise = make_exercise(program, seed=4)
     assert exercise.server.disk, "power cuts need a C compiler: apt-get install gcc"
 
-    outcome = run(exercise, seconds=SECONDS, faults=choose([]), every=EVERY)
+    outcome = run(exercise, seconds=SECONDS, faults=choose([]), every=EVERY, at_least=FAULTS_AT_LEAST)
 
     report, figures = "\n".join(lines_of(outcome)), outcome.figures
     assert outcome.findings == [], report

@@ -11,6 +11,8 @@ from hivebus_redis.drill.exercise import Exercise
 from hivebus_redis.drill.faults import Fault
 
 PAUSE = 0.02
+LONGER = 3.0
+"""How many times as long a machine that is slow at it may take for as many faults as are asked for."""
 LULL = 0.3
 """Seconds for which a target is left alone after a fault, so that there is something to disturb again."""
 
@@ -43,16 +45,17 @@ class Schedule:
         self._bag: list[Fault] = []
         self._running: list[Running] = []
         self._free_at: dict[str, float] = {}
+        self._count = 0
 
-    def run(self, seconds: float) -> None:
-        """Inject faults for so long; then make good what goes on still."""
-        ends = monotonic() + seconds
-        next_at = monotonic()
-        while monotonic() < ends:
+    def run(self, seconds: float, *, at_least: int = 0) -> None:
+        """Inject faults for so long, or until there were *at_least* so many; then make good what goes on still."""
+        next_at = began = monotonic()
+        ends = began + seconds
+        while monotonic() < ends or (self._count < at_least and monotonic() < began + LONGER * seconds):
             self._end_those_due(monotonic())
             self._exercise.tend()
             if monotonic() >= next_at:
-                self._begin_one(left=ends - monotonic())
+                self._begin_one(left=max(0.0, ends - monotonic()))
                 next_at = max(next_at + self._every, monotonic())
             sleep(PAUSE)
         while self._running:
@@ -80,6 +83,7 @@ class Schedule:
 
     def _begin(self, fault: Fault, target: str) -> None:
         record = fault.befalls(self._exercise, target)
+        self._count += 1
         began = self._exercise.fault_begins(fault.name, record)
         fault.begin(self._exercise, target)
         self._running.append(Running(fault, target, record, began, monotonic() + fault.lasts(self._exercise)))
