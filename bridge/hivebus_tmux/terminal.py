@@ -24,28 +24,25 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class Terminal:
-    """The terminal of this process, while it is ours."""
+    """The terminal of this process, while it is ours.
+
+    Attributes:
+        has_brackets: whether it has said that pastes are bracketed.
+    """
 
     def __init__(self, source: int, target: int, stopped: int) -> None:
         self._source = source
         self._target = target
         self._stopped = stopped
-        self._awaits_answer = False
-        self._has_answered = False
+        self.has_brackets = False
         self._over = False
-
-    @property
-    def has_brackets(self) -> bool:
-        """Whether it has said that pastes are bracketed."""
-        return self._has_answered
 
     def ask_for_brackets(self) -> bytes:
         """Ask that pastes be bracketed, and return what came in until that is so."""
         self._write(_BRACKETS_ON + _ARE_YOU_THERE)
-        self._awaits_answer = True
         early = b""
         # It answers in the order of the questions. One that is late, or never does, is not waited for.
-        while self._awaits_answer and self._wait(within=PATIENCE):
+        while not self.has_brackets and self._wait(within=PATIENCE):
             early += self._read()
         return early
 
@@ -67,8 +64,8 @@ class Terminal:
         except OSError:
             data = b""  # the window was closed
         self._over = not data
-        if self._awaits_answer and _I_AM in data:
-            self._awaits_answer, self._has_answered = False, True
+        if not self.has_brackets and _I_AM in data:
+            self.has_brackets = True
             return data.replace(_I_AM, b"", 1)
         return data
 
