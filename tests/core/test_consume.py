@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
@@ -206,3 +208,34 @@ async def test_take_waits_for_what_comes_in_time() -> None:
         await bus.send("dev", "late")
         message = await taking
         assert message is not None and message.content == "late"
+
+
+LOOKS_WHEN_AN_INBOX_IS_OPENED = """
+import asyncio, sys
+from hivebus import Bus
+from hivebus.memory.transport import MemoryTransport
+
+really_open = MemoryTransport.open
+
+def is_loaded(when):
+    print(when, "hivebus.message" in sys.modules)
+
+async def looking(self, *words, **options):
+    is_loaded("opened")
+    return await really_open(self, *words, **options)
+
+async def main():
+    MemoryTransport.open = looking
+    async with Bus("memory://", agent="dev") as bus:
+        await bus.send("dev", "x")
+        is_loaded("sent")
+        await anext(bus.consume())
+
+asyncio.run(main())
+"""
+
+
+def test_what_messages_are_made_of_is_loaded_before_the_first_is_handed_out_and_not_for_who_only_sends() -> None:
+    words = [sys.executable, "-c", LOOKS_WHEN_AN_INBOX_IS_OPENED]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == ["sent False", "opened True"]
