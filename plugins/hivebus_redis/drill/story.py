@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from hivebus.transport import Endpoint
+from hivebus_redis.drill.crew import Member
 from hivebus_redis.drill.evidence import Evidence, gather
 from hivebus_redis.drill.exercise import Exercise
 from hivebus_redis.drill.faults import Fault
@@ -18,6 +19,7 @@ from hivebus_redis.drill.ledger import Line
 from hivebus_redis.drill.plan import ORDER
 from hivebus_redis.drill.probing import measure_recovery
 from hivebus_redis.drill.schedule import Schedule
+from hivebus_redis.drill.watched import OPENED
 from hivebus_redis.streams import open_streams
 
 CHUNK = 500
@@ -75,14 +77,13 @@ def man(exercise: Exercise) -> None:
     consumers = [exercise.consumer(ORDER, inbox=ORDER, concurrency=1)]
     consumers += [exercise.consumer(f"c{number}") for number in range(CONSUMERS)]
     consumers.append(exercise.consumer(f"c-{BY_LINE}", by_line=True))
+    # What is sent before anybody is there to handle it would be late by no fault of the bus.
+    _await_each(exercise, consumers, "opens its inbox", lambda line: line.words == (OPENED, "1"))
     exercise.producer("o", inbox=ORDER)
     for number in range(PRODUCERS):
         exercise.producer(f"p{number}")
     exercise.producer(f"p-{BY_LINE}", by_line=True)
-    exercise.await_that(
-        lambda: all(any(line.kind == "H" for line in exercise.lines(f"{each.name}.*")) for each in consumers),
-        "every consumer handles something",
-    )
+    _await_each(exercise, consumers, "handles something", lambda line: line.kind == "H")
 
 
 def finish(exercise: Exercise, *, began: float, patience: float = 40.0) -> Outcome:
@@ -105,6 +106,12 @@ def finish(exercise: Exercise, *, began: float, patience: float = 40.0) -> Outco
         findings=findings,
         figures=figures_of(evidence, seconds=monotonic() - began),
         judged=applying(evidence),
+    )
+
+
+def _await_each(exercise: Exercise, members: Sequence[Member], what: str, is_it: Callable[[Line], bool]) -> None:
+    exercise.await_that(
+        lambda: all(any(map(is_it, exercise.lines(f"{each.name}.*"))) for each in members), f"every consumer {what}"
     )
 
 

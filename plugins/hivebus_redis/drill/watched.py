@@ -18,6 +18,8 @@ PREFIX = "watched+"
 CALL_LIMIT = REPLY_TIMEOUT + CONNECT_TIMEOUT
 """Seconds after which one call to the server has failed: its own two timeouts."""
 CLEARLY = 1.0
+OPENED = "opened"
+"""What a book says when its consumer is about to ask for messages."""
 
 
 class Watch:
@@ -56,6 +58,7 @@ class WatchedStreams(RedisStreams):
         )
         reader.watch = self._watch
         await reader.start()
+        self._watch.book.write("M", "-", OPENED, 1)
         return reader
 
 
