@@ -18,6 +18,11 @@ BATCH = [outgoing(f"m-{number}") for number in range(15)]
 COMMAND = b"*2\r\n$4\r\nINCR\r\n$1\r\na\r\n"
 WHOLE = COMMAND + BEGIN + 2 * COMMAND + END
 
+PLACES = pytest.mark.parametrize(
+    "after",
+    [b"MULTI\r\n", b"XADD\r\n", b"m-14", b"MSET\r\n", b"*1\r\n$4\r\nEXEC"],
+    ids=["behind its begin", "in an entry", "behind most entries", "in the ids", "in its end"],
+)
 Server = Callable[..., OwnServer]
 
 
@@ -47,14 +52,16 @@ async def stored(server: OwnServer, *, after: bytes, cut: Callable[[Path], objec
 
 
 @pytest.mark.parametrize("kind", ["redis", "valkey"])
-@pytest.mark.parametrize(
-    "after",
-    [b"MULTI\r\n", b"XADD\r\n", b"m-14", b"MSET\r\n", b"*1\r\n$4\r\nEXEC"],
-    ids=["behind its begin", "in an entry", "behind most entries", "in the ids", "in its end"],
-)
+@PLACES
 async def test_what_was_sent_again_is_stored_once(make_server: Server, kind: str, after: bytes) -> None:
     server = make_server(*DURABLE, kind=kind)
     assert await stored(server, after=after, cut=cut_unfinished) == len(BATCH)
+
+
+@PLACES
+async def test_valkey_needs_nobody_who_cuts(make_server: Server, after: bytes) -> None:
+    server = make_server(*DURABLE, kind="valkey")
+    assert await stored(server, after=after, cut=lambda _: None) == len(BATCH)
 
 
 @pytest.mark.usefixtures("careless_program")
