@@ -21,10 +21,10 @@ def cut_unfinished(data: Path) -> int:
     Nobody was told that an unfinished transaction is done. Whole ones stay, byte for byte. No message holds the bytes
     that begin one: hivebus stores JSON, which has no bare line ends.
     """
-    files = sorted(data.rglob("*.incr.aof"), key=_number)
-    if not files or not files[-1].stat().st_size:
+    path = newest(data)
+    if path is None or not path.stat().st_size:
         return 0
-    with files[-1].open("r+b") as file:
+    with path.open("r+b") as file:
         with mmap(file.fileno(), 0, access=ACCESS_READ) as text:
             size, begun = len(text), text.rfind(BEGIN)
             if begun < 0 or text.find(END, begun) >= 0:
@@ -32,6 +32,11 @@ def cut_unfinished(data: Path) -> int:
         file.truncate(begun)
         os.fsync(file.fileno())
     return size - begun
+
+
+def newest(data: Path) -> Path | None:
+    """Return the append-only file below *data* that a server writes to last; None where there is none."""
+    return max(data.rglob("*.incr.aof"), key=_number, default=None)
 
 
 def _number(path: Path) -> int:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from struct import pack_into, unpack_from
 
+from hivebus_redis.append_only import newest
+
 SOURCE = Path(__file__).with_name("disk.c")
 SLOW, FULL, CLOCK = 0, 4, 8
 TORN = b"*1\r\n$5\r\nMULTI\r\n*1\r\n$8\r\nFLUSHALL\r\n*5\r\n$4\r\nXADD\r\n$24"
@@ -73,9 +75,10 @@ class Disk:
 
 def tear(data: Path) -> None:
     """Leave the beginning of a transaction at the end of a dead server's file, behind all that is whole."""
-    newest = max(data.rglob("*.incr.aof"), key=lambda path: path.stat().st_mtime_ns)
-    whole = _whole(newest.read_bytes())
-    with newest.open("r+b") as file:
+    path = newest(data)
+    assert path is not None, f"a server has written below {data}"
+    whole = _whole(path.read_bytes())
+    with path.open("r+b") as file:
         # It may have died in the middle of a write by itself.
         file.truncate(whole)
         file.seek(whole)
