@@ -19,15 +19,21 @@ local function entry_facts(stream, entry)
   return row and row[2]
 end
 
-local function look_back(stream, last, id)
-  for _, count in ipairs(STEPS) do
-    local rows = redis.call('XREVRANGE', stream, last, '-', 'COUNT', count)
+-- Returns the entry of *id* and its fields, looking back from the *last* of its batch. *met* keeps what was passed on the
+-- way, of one batch at a time: what is asked for in one call was often stored together.
+local function look_back(stream, last, id, met)
+  if met.batch ~= stream .. last then met.batch, met.rows, met.from, met.steps = stream .. last, {}, last, 0 end
+  while not met.rows[id] and met.steps < #STEPS do
+    met.steps = met.steps + 1
+    local rows = redis.call('XREVRANGE', stream, met.from, '-', 'COUNT', STEPS[met.steps])
     for _, row in ipairs(rows) do
-      if field(row[2], 'i') == id then return row[1], row[2] end
+      local passed = field(row[2], 'i') or ''
+      met.rows[passed] = met.rows[passed] or row
     end
-    if #rows < count then return nil end
-    last = '(' .. rows[#rows][1]
+    if #rows < STEPS[met.steps] then met.steps = #STEPS else met.from = '(' .. rows[#rows][1] end
   end
+  local row = met.rows[id]
+  if row then return row[1], row[2] end
 end
 
 -- Whether an entry of that batch is held that somebody has deleted. Whose it was, nothing tells.
@@ -44,11 +50,11 @@ local function holds_deleted(k, stream, last)
 end
 
 -- Returns the level of what *value* tells of an id, its entry and the fields of it; or no entry, if it is not there any
--- more, and the last one of its batch.
-local function find(k, id, value)
+-- more, and the last one of its batch. *met* is a table that all of one call share.
+local function find(k, id, value, met)
   local shared, rest = string.match(value, '^(%-?)(.*)$')
   local last, level = placed(rest)
   if shared == '' then return level, last, entry_facts(k.q .. level, last) or {} end
-  local entry, fields = look_back(k.q .. level, last, id)
+  local entry, fields = look_back(k.q .. level, last, id, met)
   return level, entry, fields, last
 end

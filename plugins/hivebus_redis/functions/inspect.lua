@@ -42,7 +42,7 @@ local function held_row(k, id, level, entry, pending, now, fields)
   return row_of(id, 'delivered', facts)
 end
 
-local function locate_one(k, id, now)
+local function locate_one(k, id, now, met)
   local value = redis.call('GET', k.id .. id)
   if not value then return nil end
   local kind = string.sub(value, 1, 1)
@@ -64,7 +64,7 @@ local function locate_one(k, id, now)
     local row = redis.call('XRANGE', k.dlq, dead, dead)[1]
     return row and dead_row(id, row)
   end
-  local level, entry, fields, latest = find(k, id, value)
+  local level, entry, fields, latest = find(k, id, value, met)
   local stream = k.q .. level
   if not entry then
     local state = holds_deleted(k, stream, latest) and 'delivered' or 'acknowledged'
@@ -86,9 +86,9 @@ end
 -- locate: KEYS = meta. ARGV = group, id...
 local function locate(keys, args)
   local k = names(keys[1], args[1])
-  local now, rows = now_ms(), {}
+  local now, rows, met = now_ms(), {}, {}
   for i = 2, #args do
-    local row = locate_one(k, args[i], now)
+    local row = locate_one(k, args[i], now, met)
     if row then rows[#rows + 1] = row end
   end
   return rows
@@ -246,9 +246,9 @@ end
 
 -- cancel: KEYS = meta. ARGV = id... Only what nobody works on and nobody ever started.
 local function cancel(keys, args)
-  local k, now, results = names(keys[1], 'main'), now_ms(), {}
+  local k, now, results, met = names(keys[1], 'main'), now_ms(), {}, {}
   for i, id in ipairs(args) do
-    local row = locate_one(k, id, now)
+    local row = locate_one(k, id, now, met)
     results[i] = 0
     if row and row[2] == 'scheduled' then
       redis.call('HDEL', k.sched, id)
