@@ -11,9 +11,9 @@ from hivebus_redis.drill.faults import FAULTS, choose
 from hivebus_redis.drill.report import lines_of
 from hivebus_redis.drill.story import run
 
-SECONDS = 21.0
+SECONDS = 20.0
 EVERY = 0.1
-FAULTS_AT_LEAST = 90
+FAULTS_AT_LEAST = 76
 
 
 @pytest.mark.timeout(200)

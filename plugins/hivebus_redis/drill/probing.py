@@ -35,8 +35,7 @@ def measure_recovery(exercise: Exercise, faults: Sequence[Fault]) -> None:
             began = exercise.fault_begins(fault.name, record)
             fault.begin(exercise, target)
             exercise.fault_ends(fault.name, record, began)
-            exercise.rest(exercise.plan.lease)
-            _await_back(exercise, held, since=began)
+            _await_back(exercise, held, since=monotonic())
             exercise.rest(QUIET)
 
 
@@ -70,9 +69,13 @@ def _in_hands(lines: Iterable[Line]) -> set[str]:
 
 
 def _await_back(exercise: Exercise, held: set[str], *, since: float) -> None:
-    """Return when all of it was begun again; what stays away is for the judges to see."""
+    """Return when all of it was begun again, and anything handled; what stays away is for the judges to see."""
     deadline = since + exercise.plan.lease + ALL_BACK
+    if held:
+        # Nobody is handed it sooner.
+        exercise.rest(exercise.plan.lease)
     while monotonic() < deadline:
-        if held <= {line.id for line in exercise.lines() if line.kind == "D" and line.at > since}:
+        later = [line for line in exercise.lines() if line.at > since]
+        if held <= {line.id for line in later if line.kind == "D"} and any(line.kind == "H" for line in later):
             return
         exercise.rest(PAUSE)
