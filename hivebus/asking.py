@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hivebus import limits
 from hivebus.address import parse_address, temporary_of
-from hivebus.codec import Codec
+from hivebus.codec import Codec, load_model
 from hivebus.envelope import Envelope
 from hivebus.errors import HivebusError, InvalidMessage, NoAnswer, Unsupported
 from hivebus.opening import Opened
@@ -111,6 +111,7 @@ class Asking:
             raise Unsupported(
                 f"{self._url} cannot be read, so no answer would come", hint="hivebus transports describe"
             )
+        load_model()
         inbox = temporary_of(self._agent, os.urandom(8).hex())
         consumer = f"{self._agent}-{os.getpid()}-{os.urandom(4).hex()}"
         reader = await self._transport.open(Inbox(inbox), consumer=consumer, lease=self._lease)

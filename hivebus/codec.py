@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from hivebus import limits
 
 if TYPE_CHECKING:
     from hivebus.message import Message
+
+
+def load_model() -> None:
+    """Load what messages are made of. It takes a while, so who will read does it before anything is handed out."""
+    import_module("hivebus.message")
 
 
 class Codec(ABC):

@@ -6,11 +6,10 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import nullcontext
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hivebus import registry, settings
-from hivebus.codec import Codec
+from hivebus.codec import Codec, load_model
 from hivebus.consumer import Consumer, Policy
 from hivebus.errors import Unsupported
 from hivebus.handlers import Handlers
@@ -223,8 +222,7 @@ class Consuming:
             )
         if not isinstance(self._transport, Transport):
             raise Unsupported(f"{self._url} cannot be read, only written", hint="hivebus transports describe")
-        # Before anything is handed out: whoever only sends does without it, and loading it takes a while.
-        import_module("hivebus.message")
+        load_model()
         if isinstance(self._transport, Directory):
             await registry.register(self._transport, self._agent, pools=self._pools)
         consumer = f"{self._agent}-{os.getpid()}-{os.urandom(4).hex()}"
