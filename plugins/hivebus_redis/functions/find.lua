@@ -20,19 +20,23 @@ local function entry_facts(stream, entry)
 end
 
 -- Returns the entry of *id* and its fields, looking back from the *last* of its batch. *met* keeps what was passed on the
--- way, of one batch at a time: what is asked for in one call was often stored together.
+-- way, of one batch in each stream: what is asked for in one call was often stored together.
 local function look_back(stream, last, id, met)
-  if met.batch ~= stream .. last then met.batch, met.rows, met.from, met.steps = stream .. last, {}, last, 0 end
-  while not met.rows[id] and met.steps < #STEPS do
-    met.steps = met.steps + 1
-    local rows = redis.call('XREVRANGE', stream, met.from, '-', 'COUNT', STEPS[met.steps])
+  local batch = met[stream]
+  if not batch or batch.last ~= last then
+    batch = { last = last, from = last, steps = 0, rows = {} }
+    met[stream] = batch
+  end
+  while not batch.rows[id] and batch.steps < #STEPS do
+    batch.steps = batch.steps + 1
+    local rows = redis.call('XREVRANGE', stream, batch.from, '-', 'COUNT', STEPS[batch.steps])
     for _, row in ipairs(rows) do
       local passed = field(row[2], 'i') or ''
-      met.rows[passed] = met.rows[passed] or row
+      batch.rows[passed] = batch.rows[passed] or row
     end
-    if #rows < STEPS[met.steps] then met.steps = #STEPS else met.from = '(' .. rows[#rows][1] end
+    if #rows < STEPS[batch.steps] then batch.steps = #STEPS else batch.from = '(' .. rows[#rows][1] end
   end
-  local row = met.rows[id]
+  local row = batch.rows[id]
   if row then return row[1], row[2] end
 end
 
