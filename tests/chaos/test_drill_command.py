@@ -20,6 +20,7 @@ from hivebus_redis.drill.evidence import gather
 from hivebus_redis.drill.figures import figures_of
 from hivebus_redis.drill.invariants import TITLES, Finding
 from hivebus_redis.drill.ledger import read
+from hivebus_redis.drill.plan import ORDER
 from hivebus_redis.drill.report import page_of
 from hivebus_redis.drill.story import Outcome
 from hivebus_redis.drill.watched import OPENED
@@ -66,10 +67,9 @@ def test_a_drill_that_fails_exits_1_and_keeps_the_books_and_names_their_folder(
     assert done.return_value == 1, done.output
     assert f"kept in {folder}" in done.stderr and list((folder / "1" / "books").iterdir())
     assert "I3   " in done.stdout and "stored 2 times" in done.stdout
-    # What is sent before a consumer is there would be late in a drill's eyes.
-    lines = read(folder / "1" / "books")
-    opened = [line.at for line in lines if line.words == (OPENED, "1")]
-    assert opened[3] < next(line.at for line in lines if line.kind == "T")
+    # What is sent before its consumer is there would be late in a drill's eyes.
+    opened = next(line.at for line in read(folder / "1" / "books", f"{ORDER}.*") if line.words == (OPENED, "1"))
+    assert opened < next(line.at for line in read(folder / "1" / "books", "o.*") if line.kind == "T")
     shutil.rmtree(folder)
 
 

@@ -76,7 +76,7 @@ class Disk:
 def tear(data: Path) -> None:
     """Leave the beginning of a transaction at the end of a dead server's file, behind all that is whole."""
     path = newest(data)
-    assert path is not None, f"a server has written below {data}"
+    assert path is not None, f"no append-only file below {data}"
     whole = _whole(path.read_bytes())
     with path.open("r+b") as file:
         # It may have died in the middle of a write by itself.

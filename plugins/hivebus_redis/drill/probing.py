@@ -26,16 +26,15 @@ PAUSE = 0.02
 def measure_recovery(exercise: Exercise, faults: Sequence[Fault]) -> None:
     """Kill a consumer in the middle of its work, and then the server, with nothing before and behind either."""
     random = Random(exercise.plan.seed)
-    for fault in faults:
-        if fault.name not in PROBES:
-            continue
+    # In this order, whatever the one of the faults: nobody waits for a lease behind the second.
+    for fault in (fault for name in PROBES for fault in faults if fault.name == name):
         target, held = _caught_at_work(exercise) if fault.name in DEADLY else (fault.target(exercise, random), set())
         if target is not None:
             record = fault.befalls(exercise, target)
             began = exercise.fault_begins(fault.name, record)
             fault.begin(exercise, target)
             exercise.fault_ends(fault.name, record, began)
-            _await_back(exercise, held, since=monotonic())
+            _await_back(exercise, held, began=began, ended=monotonic())
             exercise.rest(QUIET)
 
 
@@ -68,14 +67,14 @@ def _in_hands(lines: Iterable[Line]) -> set[str]:
     return begun
 
 
-def _await_back(exercise: Exercise, held: set[str], *, since: float) -> None:
+def _await_back(exercise: Exercise, held: set[str], *, began: float, ended: float) -> None:
     """Return when all of it was begun again, and anything handled; what stays away is for the judges to see."""
-    deadline = since + exercise.plan.lease + ALL_BACK
+    deadline = ended + exercise.plan.lease + ALL_BACK
     if held:
-        # Nobody is handed it sooner.
         exercise.rest(exercise.plan.lease)
     while monotonic() < deadline:
-        later = [line for line in exercise.lines() if line.at > since]
-        if held <= {line.id for line in later if line.kind == "D"} and any(line.kind == "H" for line in later):
+        lines = exercise.lines()
+        begun = {line.id for line in lines if line.kind == "D" and line.at > began}
+        if held <= begun and any(line.kind == "H" and line.at > ended for line in lines):
             return
         exercise.rest(PAUSE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from time import monotonic, sleep
@@ -12,7 +12,7 @@ from hivebus_redis.drill.faults import Fault
 
 PAUSE = 0.02
 LONGER = 3.0
-"""How many times as long a machine that is slow at it may take for as many faults as are asked for."""
+"""How many times as long a machine may take that is slow at it."""
 LULL = 0.3
 """Seconds for which a target is left alone after a fault, so that there is something to disturb again."""
 
@@ -47,11 +47,11 @@ class Schedule:
         self._free_at: dict[str, float] = {}
         self._count = 0
 
-    def run(self, seconds: float, *, at_least: int = 0) -> None:
-        """Inject faults for so long, or until there were *at_least* so many; then make good what goes on still."""
+    def run(self, seconds: float, *, is_enough: Callable[[int], bool] = lambda count: True) -> None:
+        """Inject faults for so long, and on until so many are enough; then make good what goes on still."""
         next_at = began = monotonic()
         ends = began + seconds
-        while monotonic() < ends or (self._count < at_least and monotonic() < began + LONGER * seconds):
+        while monotonic() < ends or (monotonic() < began + LONGER * seconds and not is_enough(self._count)):
             self._end_those_due(monotonic())
             self._exercise.tend()
             if monotonic() >= next_at:

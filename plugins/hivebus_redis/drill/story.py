@@ -57,32 +57,37 @@ def run(
     faults: Sequence[Fault],
     every: float,
     at_least: int = 0,
+    accepted: int = 0,
     told: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Run a drill for so long, with a fault about *every* so many seconds, and return what it has shown.
 
-    On a machine that is too slow for *at_least* so many faults in that time, it takes up to three times as long.
+    On a machine that is too slow for *at_least* so many faults in that time, and so many messages that are *accepted*,
+    it takes up to three times as long.
     """
     began = monotonic()
     man(exercise)
     told(f"{len(exercise.crew.members)} processes at work on {exercise.program}")
     measure_recovery(exercise, faults)
-    Schedule(exercise, faults, every=every, seed=exercise.plan.seed).run(seconds, at_least=at_least)
+    Schedule(exercise, faults, every=every, seed=exercise.plan.seed).run(
+        seconds, is_enough=lambda count: count >= at_least and exercise.accepted() >= accepted
+    )
     told("no more faults; waiting until everything is settled")
     return finish(exercise, began=began)
 
 
 def man(exercise: Exercise) -> None:
     """Start consumers and producers, some of them over the line, and wait until all of them work."""
-    consumers = [exercise.consumer(ORDER, inbox=ORDER, concurrency=1)]
+    alone = exercise.consumer(ORDER, inbox=ORDER, concurrency=1)
+    consumers = [alone]
     consumers += [exercise.consumer(f"c{number}") for number in range(CONSUMERS)]
     consumers.append(exercise.consumer(f"c-{BY_LINE}", by_line=True))
-    # What is sent before anybody is there to handle it would be late by no fault of the bus.
-    _await_each(exercise, consumers, "opens its inbox", lambda line: line.words == (OPENED, "1"))
-    exercise.producer("o", inbox=ORDER)
     for number in range(PRODUCERS):
         exercise.producer(f"p{number}")
     exercise.producer(f"p-{BY_LINE}", by_line=True)
+    # What is sent before its consumer is there would be late by no fault of the bus.
+    _await_each(exercise, [alone], "opens its inbox", lambda line: line.words == (OPENED, "1"))
+    exercise.producer("o", inbox=ORDER)
     _await_each(exercise, consumers, "handles something", lambda line: line.kind == "H")
 
 
