@@ -8,7 +8,9 @@ import pytest
 
 from hivebus_redis.drill.exercise import Exercise
 from hivebus_redis.drill.faults import FAULTS, choose
+from hivebus_redis.drill.ledger import count
 from hivebus_redis.drill.report import lines_of
+from hivebus_redis.drill.schedule import Schedule
 from hivebus_redis.drill.story import run
 
 SECONDS = 20.0
@@ -27,19 +29,34 @@ def test_no_message_is_lost_doubled_or_wronged_whatever_dies(
     assert exercise.server.disk, "power cuts need a C compiler: apt-get install gcc"
 
     outcome = run(
-        exercise, seconds=SECONDS, faults=choose([]), every=EVERY, at_least=FAULTS_AT_LEAST, accepted=SENDS_AT_LEAST
+        exercise,
+        seconds=SECONDS,
+        faults=choose([]),
+        every=EVERY,
+        faults_at_least=FAULTS_AT_LEAST,
+        sends_at_least=SENDS_AT_LEAST,
     )
 
     report, figures = "\n".join(lines_of(outcome)), outcome.figures
     assert outcome.findings == [], report
     assert figures.acked >= ACCEPTED, report
-    assert sum(count for kind, count in figures.faults_by_kind.items() if not kind.startswith("reader.")) >= 75, report
+    assert sum(times for kind, times in figures.faults_by_kind.items() if not kind.startswith("reader.")) >= 75, report
     assert len(figures.faults_by_kind) >= 30, report
     assert (figures.lost, figures.phantom, figures.broker_duplicates) == (0, 0, 0), report
     assert figures.consumer_recovery["measured"] and figures.server_recovery["measured"], report
     assert (figures.innocents, figures.duplicated_unexplained) == (0, 0), report
     # Every message was asked about, and `status` agreed with the books: I11 holds.
     assert outcome.evidence.states.keys() == outcome.evidence.sent.keys(), report
+
+
+def test_a_schedule_goes_on_until_there_was_enough_and_not_for_ever(make_exercise: Callable[..., Exercise]) -> None:
+    exercise = make_exercise()
+    schedule = Schedule(exercise, choose(["message.sent_twice"]), every=0.5, seed=1)
+
+    # In its time it has two or three.
+    schedule.run(1.0, is_enough=lambda faults: faults >= 4)
+    assert count(exercise.books, "f") >= 4
+    schedule.run(0.1, is_enough=lambda faults: False)
 
 
 def test_the_faults_are_more_than_half_of_the_catalogue() -> None:

@@ -218,18 +218,18 @@ from hivebus.memory.transport import MemoryTransport
 
 really_open = MemoryTransport.open
 
-def is_loaded(when):
+def tell(when):
     print(when, "hivebus.message" in sys.modules)
 
 async def looking(self, *words, **options):
-    is_loaded("opened")
+    tell("opened")
     return await really_open(self, *words, **options)
 
 async def main():
     MemoryTransport.open = looking
     async with Bus("memory://", agent="dev") as bus:
         await bus.send("dev", "x")
-        is_loaded("sent")
+        tell("sent")
         with suppress(HivebusError):
             await {opens}
 

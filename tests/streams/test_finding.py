@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,7 @@ from .room import INBOX, Room, ids, outgoing, publish, settle, take
 
 COUNT = 120
 """Messages in a batch: more than the first two looks back see."""
+LOOK_BACK = "xrevrange"
 STEPS = 3
 """Looks back for a whole batch."""
 
@@ -25,12 +25,6 @@ async def located(transport: RedisStreams, *names: str) -> list[Located]:
 
 async def states(transport: RedisStreams, *names: str) -> list[str]:
     return [row.state for row in await located(transport, *names)]
-
-
-def looks_back(room: Room) -> int:
-    """Return how often the server has looked back from a place."""
-    counts: Any = room.redis.info("commandstats")
-    return int(counts.get("cmdstat_xrevrange", {"calls": 0})["calls"])
 
 
 async def in_turns(room: Room, *, levels: tuple[int, int]) -> list[str]:
@@ -76,19 +70,19 @@ async def test_a_batch_is_looked_through_once_in_a_call_whatever_the_order(room:
     transport = await room.transport()
     names = [f"m-{n}" for n in range(COUNT)]
     await publish(transport, *map(outgoing, names))
-    before = looks_back(room)
+    before = room.calls(LOOK_BACK)
 
     for asked in (names, names[::-1]):
         assert await states(transport, *asked) == ["queued"] * COUNT
-        assert looks_back(room) - before <= STEPS
-        before = looks_back(room)
+        assert room.calls(LOOK_BACK) - before <= STEPS
+        before = room.calls(LOOK_BACK)
 
 
 async def test_batches_of_two_levels_that_are_asked_for_in_turns_are_looked_through_once_each(room: Room) -> None:
-    before = looks_back(room)
+    before = room.calls(LOOK_BACK)
 
     assert await in_turns(room, levels=(1, 4)) == ["queued"] * 2 * COUNT
-    assert looks_back(room) - before <= 2 * STEPS
+    assert room.calls(LOOK_BACK) - before <= 2 * STEPS
 
 
 async def test_of_two_batches_of_a_level_that_are_asked_for_in_turns_each_is_found(room: Room) -> None:

@@ -93,9 +93,9 @@ async def overtaken(room: Room, proxy: Proxy, opened: StreamReader, function: st
     proxy.hold_no_more()
     assert await opened.receive(limit=MANY, start=MANY, wait=0) == []
     await publish(await room.transport(), outgoing("m-1"))
-    calls = functions_called(room)
+    calls = room.calls("fcall")
     proxy.let_go()
-    await until(lambda: functions_called(room) > calls)
+    await until(lambda: room.calls("fcall") > calls)
     return opened
 
 
@@ -106,11 +106,6 @@ async def used_to_many(room: Room, url: str) -> StreamReader:
     assert len(await opened.receive(limit=MANY, start=MANY, wait=0)) == MANY
     assert opened._bulk.is_worth_it
     return opened
-
-
-def functions_called(room: Room) -> int:
-    """Return how often the server was asked for one."""
-    return int(room.redis.info("commandstats")["cmdstat_fcall"]["calls"])
 
 
 async def test_an_ordinary_poll_that_was_given_up_takes_nothing(redis_room: Room, proxy: Proxy) -> None:

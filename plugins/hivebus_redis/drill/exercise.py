@@ -153,11 +153,6 @@ class Exercise:
         """Return what the books say."""
         return read(self.books, pattern)
 
-    def accepted(self) -> int:
-        """Return how many sends of producers have returned so far."""
-        books = (path for each in self.crew.having("produce") for path in self.books.glob(f"{each.name}.*"))
-        return sum(path.read_bytes().count(b"\nA ") for path in books)
-
     def remains(self) -> Remains:
         """Return what the server holds at the end."""
         with self.server.client() as client:

@@ -15,7 +15,7 @@ from hivebus_redis.drill.exercise import Exercise
 from hivebus_redis.drill.faults import Fault
 from hivebus_redis.drill.figures import Figures, figures_of
 from hivebus_redis.drill.invariants import Finding, applying, judge
-from hivebus_redis.drill.ledger import Line
+from hivebus_redis.drill.ledger import Line, count
 from hivebus_redis.drill.plan import ORDER
 from hivebus_redis.drill.probing import measure_recovery
 from hivebus_redis.drill.schedule import Schedule
@@ -56,21 +56,21 @@ def run(
     seconds: float,
     faults: Sequence[Fault],
     every: float,
-    at_least: int = 0,
-    accepted: int = 0,
+    faults_at_least: int = 0,
+    sends_at_least: int = 0,
     told: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Run a drill for so long, with a fault about *every* so many seconds, and return what it has shown.
 
-    On a machine that is too slow for *at_least* so many faults in that time, and so many messages that are *accepted*,
-    it takes up to three times as long.
+    On a machine that is too slow for so many faults in that time, or so many sends that return, it takes up to three
+    times as long.
     """
     began = monotonic()
     man(exercise)
     told(f"{len(exercise.crew.members)} processes at work on {exercise.program}")
     measure_recovery(exercise, faults)
     Schedule(exercise, faults, every=every, seed=exercise.plan.seed).run(
-        seconds, is_enough=lambda count: count >= at_least and exercise.accepted() >= accepted
+        seconds, is_enough=lambda faults: faults >= faults_at_least and count(exercise.books, "A") >= sends_at_least
     )
     told("no more faults; waiting until everything is settled")
     return finish(exercise, began=began)
